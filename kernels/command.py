@@ -1,0 +1,47 @@
+"""How every `python -m` here ends: exit code 0, 1, 2 or 130, and one line where it went wrong."""
+
+import sys
+from typing import NoReturn
+
+import typer
+
+# typer carries its own copy of click in some versions: take the class from typer, wherever it is.
+ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
+
+
+def command_line(app: typer.Typer) -> NoReturn:
+    """Run a command and exit: 0 fine, 2 for bad input with one line `error: ...`, 130 on Ctrl-C.
+
+    ValueError and OSError count as bad input: this project raises them for what a caller gave.
+    Anything else is a fault of ours, ends with its traceback and exit code 1.
+    """
+    try:
+        code = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        _stop(STOPPED, 130)
+    except ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            _stop(error.format_message(), 2)  # type: ignore[attr-defined]
+        _stop(f"error: {one_line(error.format_message())}", 2)  # type: ignore[attr-defined]
+    except FloatingPointError as error:
+        _stop(f"error: {one_line(str(error))}", 1)
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _stop(f"error: {one_line(named)}", 2)
+    except ValueError as error:
+        _stop(f"error: {one_line(str(error))}", 2)
+    if code == 130:
+        _stop(STOPPED, 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space as one blank."""
+    return " ".join(text.split())
+
+
+def _stop(line: str, code: int) -> NoReturn:
+    print(line, file=sys.stderr)
+    sys.exit(code)

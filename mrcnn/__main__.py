@@ -1,0 +1,207 @@
+"""python -m mrcnn: train, evaluate, predict, and look at data and weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kernels.command import command_line
+from mrcnn.config import Trial
+from mrcnn.spec import unknown
+
+RUNS = Path("reports/runs")
+
+app = typer.Typer(
+    help="""Train, evaluate and use Mask R-CNN.
+
+    \b
+    Examples:
+      python -m mrcnn train --preset small_fpn
+      python -m mrcnn train --preset small_c4 --set model.roi_op="RoIPool()" --seed 1
+      python -m mrcnn train --preset r50_fpn --data coco/ --device cuda --set train.batch_size=4
+      python -m mrcnn evaluate reports/runs/ID/model.safetensors
+      python -m mrcnn predict reports/runs/ID/model.safetensors photo.jpg --out found/
+      python -m mrcnn check-data coco/
+    """,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+Runs = Annotated[Path, typer.Option(help="Where generated data, trunks and results are kept.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+Changes = Annotated[
+    list[str], typer.Option("--set", help="path=value, e.g. train.steps=300; may be repeated.")
+]
+
+
+@app.command()
+def train(
+    preset: Annotated[str, typer.Option(help="Where to start from; see `presets`.")] = "small_fpn",
+    trial: Annotated[
+        Path | None, typer.Option(help="A trial as JSON, instead of a preset.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="'shapes', or a folder in COCO's format.")
+    ] = None,
+    changes: Changes = [],  # noqa: B006
+    seed: Annotated[int | None, typer.Option(help="Instead of the trial's own.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default RUNS/<trial id>.")] = None,
+    runs: Runs = RUNS,
+    device: Device = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="PyTorch threads.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load images.")] = 0,
+    kernels: Annotated[
+        list[str] | None, typer.Option(help="operator=backend; may be repeated.")
+    ] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Train one trial and evaluate it. Stop it with Ctrl-C; the same command goes on."""
+    from mrcnn.atomic import write_json
+    from mrcnn.options import chosen_runtime, chosen_trial
+    from mrcnn.progress import on_terminal
+    from mrcnn.provenance import trial_id
+    from mrcnn.spec import plain
+    from mrcnn.train import run_trial
+
+    wanted = chosen_trial(preset, trial, data, changes, seed, runs)
+    runtime = chosen_runtime(wanted, device, threads, workers, kernels, parent)
+    folder = out or runs / trial_id(wanted, wanted.data.hash(runs / "data"))
+    write_json(folder / "trial.json", plain(wanted))
+    with on_terminal() as show:
+        result = run_trial(wanted, folder, runs, runtime, show)
+    print_metrics(result["metrics"])
+    typer.echo(f"wrote {folder}/result.json, model.safetensors, predictions.json")
+
+
+@app.command()
+def pretrain(
+    trial: Annotated[Path, typer.Option(help="The trial, as JSON, whose trunk is wanted.")],
+    runs: Runs = RUNS,
+    threads: Annotated[int | None, typer.Option(min=1, help="PyTorch threads.")] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Pretrain a trial's trunk on dense labels, unless that was done before."""
+    import torch
+
+    from mrcnn.options import chosen_trial
+    from mrcnn.progress import on_terminal
+    from mrcnn.train import Interruptible, open_data, pretrained
+
+    wanted = chosen_trial("", trial, None, [], None, runs)
+    if threads:
+        torch.set_num_threads(threads)
+    with on_terminal() as show, Interruptible(parent) as stop:
+        pretrained(wanted, open_data(wanted, runs)[0], runs, show, stop)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model.safetensors that `train` wrote.")],
+    data: Annotated[
+        str | None, typer.Option(help="'shapes' or a folder; default: its own.")
+    ] = None,
+    changes: Changes = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Folder for result.json and more.")] = None,
+    runs: Runs = RUNS,
+    device: Device = "cpu",
+) -> None:
+    """Score a trained network on the validation images of its data, or of other data."""
+    from mrcnn.atomic import write_json
+    from mrcnn.checkpoint import load_model
+    from mrcnn.evaluate import evaluate as score
+    from mrcnn.options import assigned, with_data
+    from mrcnn.progress import on_terminal
+
+    network, trial, classes = load_model(model)
+    trial = assigned(with_data(trial, data), changes, keep=("model",))
+    dataset = trial.data.open("val", runs / "data")
+    if len(dataset.classes) != len(classes):
+        raise ValueError(f"{model} knows {len(classes)} classes, {dataset.name} has others")
+    with on_terminal() as show:
+        outcome = score(network.to(device), dataset, trial, lambda *at: show(*at, {}))
+    folder = out or model.parent / "evaluation"
+    write_json(folder / "predictions.json", outcome.predictions)
+    write_json(folder / "result.json", {"metrics": outcome.metrics, "data": dataset.name})
+    print_metrics(outcome.metrics)
+    typer.echo(f"wrote {folder}/result.json, predictions.json")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model.safetensors.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for overlays and detections.json.")] = Path(
+        "predictions"
+    ),
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Shown and written from.")] = 0.5,
+    device: Device = "cpu",
+) -> None:
+    """Find objects in image files: overlays to look at, and COCO-format JSON."""
+    from mrcnn.checkpoint import load_model
+    from mrcnn.predict import predict_files
+    from mrcnn.progress import on_terminal
+
+    network, trial, classes = load_model(model)
+    with on_terminal() as show:
+        predict_files(
+            network.to(device), trial, classes, images, out, min_score, lambda *at: show(*at, {})
+        )
+    typer.echo(f"wrote overlays and detections.json to {out}")
+
+
+@app.command("check-data")
+def check_data(
+    folder: Annotated[str, typer.Argument(help="A folder in COCO's format.")],
+    split: Annotated[str | None, typer.Option(help="train or val; default both.")] = None,
+) -> None:
+    """Name, in one line each, what in a data set would break training."""
+    from mrcnn.data.check import check
+    from mrcnn.data.coco import CocoFolder
+
+    if split not in (None, "train", "val"):
+        raise ValueError(unknown(str(split), ["train", "val"], "split"))
+    problems = []
+    for name in (split,) if split else ("train", "val"):
+        problems += check(CocoFolder(root=folder), name)
+    for problem in problems:
+        typer.echo(problem)
+    typer.echo(f"{len(problems)} problems in {folder}")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command("convert-weights")
+def convert_weights(
+    weights: Annotated[Path, typer.Argument(help="torchvision maskrcnn_resnet50_fpn, .pth.")],
+    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
+) -> None:
+    """Turn a torchvision Mask R-CNN state dict into a model that runs here."""
+    from mrcnn.checkpoint import load_torchvision, save_model
+
+    converted = load_torchvision(weights)
+    save_model(converted.model, converted.trial, out, converted.classes)
+    typer.echo(f"wrote {out}: {converted.summary}")
+
+
+def print_metrics(metrics: Mapping[str, float | None]) -> None:
+    """One metric a line, in points; a dash where the data have no object to measure it on."""
+    for name, value in metrics.items():
+        shown = "-" if value is None or value != value else f"{value:.1f}"
+        typer.echo(f"{name:<18} {shown:>6}")
+
+
+@app.command()
+def presets() -> None:
+    """List the presets and how each differs from the default trial."""
+    from mrcnn.presets import PRESETS
+    from mrcnn.spec import diff
+
+    for name, trial in PRESETS.items():
+        typer.echo(name)
+        for path, _, value in diff(Trial(), trial):
+            typer.echo(f"    {path} = {value}")
+
+
+if __name__ == "__main__":
+    command_line(app)

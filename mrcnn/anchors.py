@@ -1,0 +1,70 @@
+"""The boxes that the RPN starts from."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mrcnn.structures import Pyramid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchors:
+    """At every cell of every level, one box per size and aspect ratio.
+
+    sizes     per pyramid level, finest first: square roots of the anchors' areas, image pixels
+    ratios    height / width
+    rounded   cell anchors rounded to whole pixels, as torchvision and Detectron do
+    offset    where in its cell an anchor is centred, in strides: 0 is the cell's corner
+              (every peer), 0.5 its centre
+
+    Order inside a cell: ratio by ratio, sizes within (torchvision's; detectron2 has sizes outside).
+    Raises ValueError for an empty table or a size or ratio that is not positive.
+    Source: Ren et al. 2015, "Faster R-CNN", sec. 3.1.1; one size per level: Lin et al. 2017, "FPN".
+    """
+
+    sizes: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    rounded: bool = False
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        numbers = [*self.ratios, *(size for level in self.sizes for size in level)]
+        if not all(self.sizes) or not self.sizes or not self.ratios or min(numbers) <= 0:
+            raise ValueError(
+                f"anchors need positive sizes and ratios, got {self.sizes=}, {self.ratios=}"
+            )
+        if len({len(level) for level in self.sizes}) > 1:
+            raise ValueError(f"every level needs as many anchor sizes, got {self.sizes}")
+
+    @property
+    def per_cell(self) -> int:
+        return len(self.ratios) * len(self.sizes[0])
+
+    def __call__(self, pyramid: Pyramid) -> list[Float[Tensor, "_cells 4"]]:
+        """Anchors of each level, row by row, cell by cell, in image pixels, float32.
+
+        Raises ValueError if the table has not one row of sizes per level.
+        """
+        if len(self.sizes) != len(pyramid.maps):
+            raise ValueError(
+                f"{len(pyramid.maps)} levels need as many rows of anchor sizes, got {self.sizes}"
+            )
+        levels = zip(self.sizes, pyramid.maps, pyramid.strides, strict=True)
+        return [self._level(sizes, features, stride) for sizes, features, stride in levels]
+
+    def _level(self, sizes: tuple[float, ...], features: Tensor, stride: int) -> Tensor:
+        height, width = features.shape[-2:]
+        at = (torch.arange(max(height, width), device=features.device) + self.offset) * stride
+        y, x = torch.meshgrid(at[:height], at[:width], indexing="ij")
+        centres = torch.stack([x, y, x, y], -1).float()
+        cell = self._cell(sizes).to(features.device)
+        return (centres[:, :, None] + cell).reshape(-1, 4)
+
+    def _cell(self, sizes: tuple[float, ...]) -> Float[Tensor, "a 4"]:
+        ratios = torch.tensor(self.ratios)
+        tall = torch.sqrt(ratios)[:, None] * torch.tensor(sizes)
+        wide = (1 / torch.sqrt(ratios))[:, None] * torch.tensor(sizes)
+        corners = torch.stack([-wide, -tall, wide, tall], -1).reshape(-1, 4) / 2
+        return corners.round() if self.rounded else corners

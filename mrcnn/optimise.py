@@ -1,0 +1,228 @@
+"""The optimisation: its settings as values, and the one loop that every training here runs."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mrcnn.atomic import replaced
+from mrcnn.data.transforms import AnyTransform, Flip, Resize
+
+Losses = Mapping[str, Tensor]
+Report = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent with momentum. Source: He et al. 2017, sec. 3.1."""
+
+    rate: float = 0.02
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+
+    def build(self, parameters: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=self.rate, momentum=self.momentum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay. Source: Loshchilov and Hutter 2019."""
+
+    rate: float = 2e-3
+    weight_decay: float = 0.01
+
+    def build(self, parameters: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, lr=self.rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSchedule:
+    """The rate falls by `factor` at each milestone, given as a fraction of all steps.
+
+    Source: He et al. 2017, sec. 3.1: divided by 10 at 120k of 160k steps, which is 0.75.
+    """
+
+    milestones: tuple[float, ...] = (0.75,)
+    factor: float = 0.1
+
+    def __call__(self, progress: float) -> float:
+        return float(self.factor ** sum(progress >= m for m in self.milestones))
+
+
+@dataclass(frozen=True)
+class CosineSchedule:
+    """The rate falls along half a cosine, from all of it to nothing."""
+
+    def __call__(self, progress: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a network is trained.
+
+    batch_size     images per step, over all accumulated parts
+    accumulate     parts a step's batch is split into, to fit in memory
+    warmup_steps   over which the rate rises linearly, from warmup_factor of itself
+    clip           largest norm of the gradient; None does not clip
+    augment        transforms of each training image, in order
+
+    Norms and biases are not decayed.
+    Source: He et al. 2017, sec. 3.1; warm-up: Goyal et al. 2017, sec. 2.2.
+    """
+
+    steps: int = 160_000
+    batch_size: int = 16
+    accumulate: int = 1
+    optimiser: SGD | AdamW = SGD()
+    schedule: StepSchedule | CosineSchedule = StepSchedule()
+    warmup_steps: int = 500
+    warmup_factor: float = 1 / 3
+    clip: float | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    augment: tuple[AnyTransform, ...] = (Resize(), Flip())
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size, self.accumulate) < 1 or self.warmup_steps < 0:
+            raise ValueError(
+                "need steps, batch_size, accumulate >= 1 and warmup_steps >= 0, got "
+                f"{self.steps=}, {self.batch_size=}, {self.accumulate=}, {self.warmup_steps=}"
+            )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate must divide batch_size, got {self.accumulate} and {self.batch_size}"
+            )
+        if self.optimiser.rate <= 0 or (self.clip is not None and self.clip <= 0):
+            raise ValueError(f"need a positive rate and clip, got {self.optimiser}, {self.clip=}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        risen = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        warm = self.warmup_factor + (1 - self.warmup_factor) * risen
+        return self.optimiser.rate * warm * self.schedule(step / self.steps)
+
+
+def optimise(
+    model: nn.Module,
+    losses: Callable[[int, int], Losses],
+    config: TrainConfig,
+    *,
+    state: Path,
+    identity: str,
+    report: Report,
+    stop: Callable[[], bool],
+) -> None:
+    """Train `model` for config.steps steps, from the saved state if there is one.
+
+    losses      of (step, part of the batch), a pure function of both: this is what makes a resumed
+                run take the identical next step, with no generator to save
+    state       file the resumable state is kept in; its `identity` must be the run's own
+    report      called after each step with its losses
+
+    Raises KeyboardInterrupt, with the state saved, once `stop()` is true.
+    Raises FloatingPointError, naming the term, when a loss is not finite.
+    """
+    optimiser = config.optimiser.build(_groups(model, config.optimiser.weight_decay))
+    scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
+    start = restore(state, identity, model, optimiser, scaler)
+    saved_at, saving_took = time.monotonic(), 0.0
+    model.train()
+    for step in range(start, config.steps):
+        if stop():
+            save_state(state, identity, step, model, optimiser, scaler)
+            raise KeyboardInterrupt
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate(step)
+        report(step, _one_step(model, losses, config, optimiser, scaler, step))
+        if time.monotonic() - saved_at > max(15.0, 20 * saving_took):
+            began = time.monotonic()
+            save_state(state, identity, step + 1, model, optimiser, scaler)
+            saved_at, saving_took = time.monotonic(), time.monotonic() - began
+
+
+def _one_step(
+    model: nn.Module,
+    losses: Callable[[int, int], Losses],
+    config: TrainConfig,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    step: int,
+) -> dict[str, float]:
+    optimiser.zero_grad(set_to_none=True)
+    totals: dict[str, float] = {}
+    device = next(model.parameters()).device.type
+    low = torch.float16 if config.precision == "fp16" else torch.bfloat16
+    for part in range(config.accumulate):
+        with torch.autocast(device, dtype=low, enabled=config.precision != "fp32"):
+            terms = losses(step, part)
+        for name, value in terms.items():
+            number = float(value.detach())
+            if not math.isfinite(number):
+                raise FloatingPointError(f"step {step}: the {name} loss is {number}")
+            totals[name] = totals.get(name, 0.0) + number / config.accumulate
+        total = torch.stack(list(terms.values())).sum() / config.accumulate
+        scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+    if config.clip is not None:
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    scaler.step(optimiser)
+    scaler.update()
+    return totals
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def save_state(
+    path: Path,
+    identity: str,
+    step: int,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
+    """Everything the next step depends on, written whole or not at all."""
+    state = {
+        "identity": identity,
+        "step": step,
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "scaler": scaler.state_dict(),
+    }
+    with replaced(path) as draft:
+        torch.save(state, draft)
+
+
+def restore(
+    path: Path,
+    identity: str,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> int:
+    """Load a saved state in place and return its step; 0 if there is none, or another run's.
+
+    Only tensors and plain values are ever unpickled.
+    """
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is no saved training state ({error}); delete it") from error
+    if state["identity"] != identity:
+        return 0
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    scaler.load_state_dict(state["scaler"])
+    return int(state["step"])

@@ -1,0 +1,169 @@
+"""Named trials, and the one function that brings any trial to a smaller scale."""
+
+from dataclasses import replace
+
+from mrcnn.anchors import Anchors
+from mrcnn.backbone import C4, C5, FPN, Res5, ResNet, SmallResNet
+from mrcnn.box_head import AnyBoxHead, Detection, FCBoxHead, MeanBoxHead
+from mrcnn.config import EvaluateConfig, ModelConfig, Trial
+from mrcnn.data.shapes import Shapes
+from mrcnn.data.transforms import Dihedral
+from mrcnn.mask_head import AnyMaskHead, FCNMaskHead, MaskTargets, MLPMaskHead, Paste
+from mrcnn.optimise import AdamW, CosineSchedule, TrainConfig
+from mrcnn.pretrain import DensePretraining
+from mrcnn.roi_ops import RoIAlign
+from mrcnn.rpn import RPN
+from mrcnn.spec import unknown
+
+PAPER_NMS = Detection(nms_iou=0.3)
+"""The paper's main tables; 0.5 belongs to its updated baseline (appendix B)."""
+
+ONE_LEVEL = RPN(
+    anchors=Anchors(sizes=((32.0, 64.0, 128.0, 256.0, 512.0),)),
+    pre_nms_train=12_000,
+    pre_nms_test=6_000,
+    post_nms_test=300,
+)
+"""15 anchors per cell of a single map; 300 test proposals (He et al. 2017, sec. 3.1)."""
+
+
+def _c4(depth: int) -> ModelConfig:
+    return ModelConfig(
+        backbone=C4(trunk=ResNet(depth=depth)),  # type: ignore[arg-type]
+        rpn=ONE_LEVEL,
+        roi_trunk=Res5(),
+        box_head=MeanBoxHead(),
+        mask_head=FCNMaskHead(convs=0),
+        rois_per_image=64,
+        detection=PAPER_NMS,
+    )
+
+
+R50_C4 = Trial(model=_c4(50))
+R101_C4 = Trial(model=_c4(101))
+R50_C5 = Trial(
+    model=ModelConfig(backbone=C5(), rpn=ONE_LEVEL, rois_per_image=64, detection=PAPER_NMS)
+)
+R50_FPN = Trial(model=ModelConfig(detection=PAPER_NMS))
+R101_FPN = Trial(model=ModelConfig(backbone=FPN(trunk=ResNet(depth=101)), detection=PAPER_NMS))
+
+TORCHVISION = Trial(
+    model=ModelConfig(
+        backbone=FPN(trunk=ResNet(trainable_stages=3)),
+        rpn=RPN(anchors=Anchors(rounded=True), min_side=1e-3),
+        roi_op=RoIAlign(aligned=False),
+        box_head=FCBoxHead(beta=1 / 9),
+        mask_targets=MaskTargets(aligned=False, threshold=None),
+        detection=Detection(min_side=1e-2),
+        paste=Paste(method="grown"),
+    )
+)
+"""The choices of torchvision's maskrcnn_resnet50_fpn, whose state dicts it loads."""
+
+
+def at_scale(trial: Trial, scale: str) -> Trial:
+    """The same trial with everything but the varied choices brought to a size.
+
+    "coco"   as it stands: the paper's recipe, on GPUs
+    "small"  Shapes at 128 px, our small trunk, 600 steps: minutes on two CPU cores
+    "smoke"  the same code path in seconds; its numbers mean nothing
+
+    Raises ValueError for an unknown scale. Source: our own measurements, no paper.
+    """
+    if scale not in SCALES:
+        raise ValueError(unknown(scale, list(SCALES), "scale"))
+    return SCALES[scale](trial)
+
+
+def small(trial: Trial) -> Trial:
+    """Half the usual strides (C4 at 8, C5 at 16, FPN at 4, 8, 16), about a fifth of the width."""
+    return replace(
+        trial,
+        model=_small_model(trial.model),
+        data=Shapes(),
+        train=TrainConfig(
+            steps=600,
+            batch_size=8,
+            optimiser=AdamW(),
+            schedule=CosineSchedule(),
+            warmup_steps=100,
+            warmup_factor=0.0,
+            clip=5.0,
+            augment=(Dihedral(),),
+        ),
+        evaluate=EvaluateConfig(transforms=(), batch_size=8),
+        pretraining=DensePretraining(),
+    )
+
+
+def smoke(trial: Trial) -> Trial:
+    """Small, then cut to eight steps on a handful of images."""
+    trial = small(trial)
+    tiny = SmallResNet(widths=(8, 8, 16, 16, 32), blocks=1)
+    backbone = replace(trial.model.backbone, trunk=tiny)
+    pretraining = DensePretraining(train=replace(DensePretraining().train, steps=8, batch_size=4))
+    return replace(
+        trial,
+        model=replace(trial.model, backbone=backbone),
+        data=Shapes(size=64, train=48, val=12),
+        train=replace(trial.train, steps=8, batch_size=4, warmup_steps=4),
+        pretraining=pretraining,
+    )
+
+
+def _small_model(model: ModelConfig) -> ModelConfig:
+    sizes: tuple[tuple[float, ...], ...] = ((20.0, 36.0, 64.0),)
+    backbone = replace(model.backbone, trunk=SmallResNet())
+    if isinstance(backbone, FPN):
+        backbone = replace(
+            backbone, channels=48, strides=(4, 8, 16), extra_level=False, canonical_side=56.0
+        )
+        sizes = ((20.0,), (36.0,), (64.0,))
+    rpn = replace(
+        model.rpn,
+        anchors=replace(model.rpn.anchors, sizes=sizes),
+        pre_nms_train=256,
+        pre_nms_test=256,
+        post_nms_train=48,
+        post_nms_test=48,
+        anchors_per_image=128,
+    )
+    return replace(
+        model,
+        backbone=backbone,
+        rpn=rpn,
+        box_head=_small_box_head(model.box_head),
+        mask_head=_small_mask_head(model.mask_head),
+        detection=replace(model.detection, nms_iou=0.5),
+        num_classes=8,
+        rois_per_image=16,
+        positive_fraction=0.4,
+    )
+
+
+def _small_box_head(head: AnyBoxHead) -> AnyBoxHead:
+    if isinstance(head, FCBoxHead):
+        head = replace(head, widths=tuple(width // 4 for width in head.widths))
+    return replace(head, class_agnostic=True)
+
+
+def _small_mask_head(head: AnyMaskHead | None) -> AnyMaskHead | None:
+    if isinstance(head, FCNMaskHead):
+        return replace(head, width=head.width * 3 // 16)
+    if isinstance(head, MLPMaskHead):
+        return replace(head, widths=tuple(width // 4 for width in head.widths))
+    return None
+
+
+SCALES = {"coco": lambda trial: trial, "small": small, "smoke": smoke}
+PRESETS = {
+    "r50_c4": R50_C4,
+    "r101_c4": R101_C4,
+    "r50_c5": R50_C5,
+    "r50_fpn": R50_FPN,
+    "r101_fpn": R101_FPN,
+    "torchvision": TORCHVISION,
+    "small_c4": small(R50_C4),
+    "small_c5": small(R50_C5),
+    "small_fpn": small(R50_FPN),
+}

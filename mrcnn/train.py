@@ -1,0 +1,222 @@
+"""One trial, from its configuration to its result: train, evaluate, write down."""
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import kernels
+from mrcnn.atomic import write_json
+from mrcnn.backbone import SmallResNet
+from mrcnn.checkpoint import save_model
+from mrcnn.config import Trial
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.loader import Batches
+from mrcnn.evaluate import Evaluation, evaluate
+from mrcnn.model import MaskRCNN
+from mrcnn.optimise import optimise
+from mrcnn.pretrain import pretrained_trunk, pretraining_id
+from mrcnn.progress import Progress, Show, silent
+from mrcnn.provenance import made_by, trial_id
+from mrcnn.seeds import generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What decides how fast a trial runs and where, but not what it is: recorded, not identity.
+
+    threads    of PyTorch; None leaves its default
+    kernels    operator -> backend; what is not named takes the default of its device
+    parent     stop, with the state saved, once this process is no longer our parent; None: never
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    workers: int = 0
+    kernels: Mapping[str, str] = field(default_factory=dict)
+    parent: int | None = None
+
+
+def usual_kernels(trial: Trial, device: str) -> dict[str, str]:
+    """The backends a trial runs fastest on where the default of the device is not.
+
+    On a CPU and the small trunk's small maps, RoIAlign as two matrix products beats the gather.
+    """
+    small = isinstance(trial.model.backbone.trunk, SmallResNet)
+    fast = {"roi_align": "separable", "roi_warp": "separable"}
+    return fast if device == "cpu" and small else {}
+
+
+def run_trial(
+    trial: Trial, out: Path, runs: Path, runtime: Runtime, show: Show = silent
+) -> dict[str, Any]:
+    """Train and evaluate `trial` in the folder `out`; returns what result.json holds.
+
+    runs    the folder that generated data and pretrained trunks are shared in
+
+    A run that was interrupted goes on at the step it had saved. Raises KeyboardInterrupt with the
+    state saved on SIGINT, SIGTERM or the loss of `runtime.parent`.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(kernels.using(**runtime.kernels))
+        stop = stack.enter_context(Interruptible(runtime.parent))
+        if runtime.threads:
+            torch.set_num_threads(runtime.threads)
+        started = time.monotonic()
+        train_set, val_set = open_data(trial, runs)
+        identity = trial_id(trial, trial.data.hash(runs / "data"))
+        progress = Progress(out / "progress.jsonl")
+        weights = None
+        if trial.pretraining:
+            trunk = trial.model.backbone.trunk
+            weights = pretrained_trunk(trunk, trial.pretraining, train_set, runs, progress, stop)
+        model = MaskRCNN(trial.model, trial.seed, weights).to(runtime.device)
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trained_s = train(model, trial, train_set, out, identity, progress, stop, runtime.workers)
+        save_model(model, trial, out / "model.safetensors", val_set.classes)
+        began = time.monotonic()
+        outcome = evaluate(model, val_set, trial, lambda *at: (progress(*at), stop.check()))
+        cost = {
+            "train_s": trained_s,
+            "ms_per_step": 1e3 * trained_s / trial.train.steps,
+            "evaluate_s": time.monotonic() - began,
+            "total_s": time.monotonic() - started,
+            "peak_memory_mb": peak_memory_mb(runtime.device),
+            "parameters": sum(p.numel() for p in model.parameters()),
+        }
+        return _write_result(out, outcome, cost, progress, runtime, (train_set, val_set))
+
+
+def pretrained(
+    trial: Trial, dataset: Dataset, runs: Path, show: Show, stop: Callable[[], bool]
+) -> dict[str, Tensor] | None:
+    """The pretrained trunk that the trial asks for, made now if no trial before needed it."""
+    if trial.pretraining is None:
+        return None
+    trunk, data_hash = trial.model.backbone.trunk, trial.data.hash(runs / "data")
+    folder = runs / "trunks" / pretraining_id(trunk, trial.pretraining, data_hash)
+    progress = Progress(folder / "progress.jsonl", show)
+    return pretrained_trunk(trunk, trial.pretraining, dataset, data_hash, folder, progress, stop)
+
+
+def train(
+    model: MaskRCNN,
+    trial: Trial,
+    dataset: Dataset,
+    out: Path,
+    identity: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    workers: int = 0,
+) -> float:
+    """Train `model` in place; seconds of training, those before an interruption included.
+
+    Raises FloatingPointError naming the images of the batch when a loss is not finite.
+    """
+    spec = trial.train
+    batches = Batches(dataset, spec.batch_size, trial.seed, spec.augment, workers=workers)
+
+    def losses(step: int, part: int) -> Mapping[str, Tensor]:
+        examples = batches[step][part :: spec.accumulate]
+        targets = [e.targets.to(model.device) for e in examples]
+        images = model.images([e.image for e in examples])
+        return model.losses(images, targets, generator(trial.seed, "sampling", step, part))
+
+    timer = progress.phase("train", spec.steps)
+    state = out / "resume.pt"
+    try:
+        optimise(model, losses, spec, state=state, identity=identity, report=timer, stop=stop)
+    except FloatingPointError as error:
+        names = ", ".join(e.name for e in batches[timer.at])
+        raise FloatingPointError(f"{error}; images of the batch: {names}") from None
+    return timer.seconds
+
+
+def open_data(trial: Trial, runs: Path) -> tuple[Dataset, Dataset]:
+    """The training and the validation set. Raises ValueError if their classes do not fit."""
+    train_set, val_set = (trial.data.open(split, runs / "data") for split in ("train", "val"))
+    for dataset in (train_set, val_set):
+        if len(dataset.classes) != trial.model.num_classes:
+            raise ValueError(
+                f"{dataset.name} has {len(dataset.classes)} classes, "
+                f"model.num_classes is {trial.model.num_classes}"
+            )
+    if not len(train_set) or not len(val_set):
+        raise ValueError(f"{train_set.name}: a split is without images")
+    return train_set, val_set
+
+
+class Interruptible:
+    """While active, SIGINT and SIGTERM set a flag that is asked for between steps.
+
+    Calling it says whether to stop; so does the death of the process named as parent.
+    """
+
+    def __init__(self, parent: int | None = None) -> None:
+        self.parent, self.asked = parent, False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruptible":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+    def __call__(self) -> bool:
+        return self.asked or (self.parent is not None and os.getppid() != self.parent)
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if it is time to stop."""
+        if self():
+            raise KeyboardInterrupt
+
+
+def peak_memory_mb(device: str) -> float:
+    """Largest memory this process has held: of the GPU where there is one, else resident."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _write_result(
+    out: Path,
+    outcome: Evaluation,
+    cost: dict[str, float],
+    progress: Progress,
+    runtime: Runtime,
+    data: tuple[Dataset, Dataset],
+) -> dict[str, Any]:
+    result = {
+        "metrics": outcome.metrics,
+        "cost": cost,
+        "history": progress.history("train"),
+        "data": {
+            "name": data[0].name,
+            "train_images": len(data[0]),
+            "val_images": len(data[1]),
+        },
+        "made_by": made_by(runtime.device, dict(runtime.kernels)),
+    }
+    write_json(out / "predictions.json", outcome.predictions)
+    write_json(out / "gallery.json", outcome.gallery)
+    write_json(out / "result.json", result)
+    (out / "resume.pt").unlink(missing_ok=True)
+    return json.loads((out / "result.json").read_text())  # type: ignore[no-any-return]
