@@ -1,0 +1,26 @@
+"""The operators of Mask R-CNN, each with a readable reference and faster backends.
+
+from kernels import roi_align, using
+roi_align(features, rois, output_size=7, spatial_scale=1 / 16)
+with using(roi_align="separable"): ...
+"""
+
+from kernels.box_iou import box_iou
+from kernels.nms import nms
+from kernels.op import Op, operators, using
+from kernels.paste_masks import paste_masks
+from kernels.roi_align import roi_align
+from kernels.roi_pool import roi_pool
+from kernels.roi_warp import roi_warp
+
+__all__ = [
+    "Op",
+    "box_iou",
+    "nms",
+    "operators",
+    "paste_masks",
+    "roi_align",
+    "roi_pool",
+    "roi_warp",
+    "using",
+]

@@ -6,7 +6,9 @@ from typing import NoReturn
 import typer
 
 # typer carries its own copy of click in some versions: take the class from typer, wherever it is.
-ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+ClickException: type[Exception] = next(
+    c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
+)
 
 STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
 

@@ -1,0 +1,45 @@
+"""Non-maximum suppression: of boxes that overlap, the best stays.
+
+Specification: boxes are visited by falling score, equal scores by rising index; a box is kept
+unless its IoU with one already kept is greater than the threshold. Indices come best first.
+Not differentiable. NaN scores are refused on the CPU, undefined elsewhere.
+"""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchvision import ops
+
+from kernels.nms import reference
+from kernels.op import Op
+
+NMS = Op(
+    name="nms",
+    reference=reference.nms,
+    backends={"reference": reference.nms, "torchvision": ops.nms},
+    default={"cpu": "torchvision"},
+    ulps=0.0,
+    source='Girshick et al. 2014, "R-CNN", sec. 2.2',
+)
+
+
+def nms(
+    boxes: Float[Tensor, "n 4"],
+    scores: Float[Tensor, " n"],
+    *,
+    iou_threshold: float,
+    backend: str | None = None,
+) -> Int[Tensor, " k"]:
+    """Indices of the boxes that are kept, best first.
+
+    Raises ValueError for shapes that do not fit, a threshold outside 0 to 1, or a NaN score.
+    Source: Girshick et al. 2014, sec. 2.2.
+    """
+    if boxes.dim() != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+        shapes = f"{tuple(boxes.shape)} and {tuple(scores.shape)}"
+        raise ValueError(f"nms: boxes must be (n, 4) and scores (n,), got {shapes}")
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"nms: iou_threshold must be 0 to 1, got {iou_threshold}")
+    if scores.device.type == "cpu" and bool(scores.isnan().any()):
+        raise ValueError(f"nms: the score of box {int(scores.isnan().nonzero()[0])} is NaN")
+    wide = boxes.float() if boxes.itemsize < 4 else boxes
+    return NMS.backend(boxes.device, backend)(wide, scores.to(wide.dtype), iou_threshold)

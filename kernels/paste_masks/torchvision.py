@@ -1,0 +1,29 @@
+"""Mask pasting by torchvision's own function, one mask at a time."""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+
+def paste_masks(
+    masks: Float[Tensor, "n m m"],
+    boxes: Float[Tensor, "n 4"],
+    *,
+    size: tuple[int, int],
+    method: Literal["exact", "grown"],
+    threshold: float | None,
+) -> Tensor:
+    """torchvision's paste_masks_in_image.
+
+    Raises ValueError for method="exact", which torchvision does not have.
+    Source: torchvision.models.detection.roi_heads.paste_masks_in_image.
+    """
+    if method != "grown":
+        raise ValueError("paste_masks: torchvision knows method='grown' only")
+    if not len(masks):
+        soft = masks.new_zeros(0, *size)
+    else:
+        soft = paste_masks_in_image(masks[:, None], boxes, size, padding=1)[:, 0]
+    return soft if threshold is None else soft >= threshold

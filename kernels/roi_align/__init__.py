@@ -1,0 +1,70 @@
+"""RoIAlign: resample each RoI onto a grid of bins without ever rounding a coordinate.
+
+Specification
+  bins       the RoI, scaled to feature pixels, is cut into output_size equal bins
+  samples    sampling_ratio ** 2 regular points per bin, each read bilinearly; "adaptive" takes
+             ceil(RoI side / bins) per side, none for a RoI of no size, whose bins are then 0
+  frame      aligned: pixel i is centred at i + 0.5. Legacy (False): at i, and RoIs narrower than
+             one feature pixel are widened to it
+  border     a point more than one pixel outside the centres reads 0, nearer ones the border pixel
+  reduction  mean or maximum over a bin's samples (of samples, not of weighted corners)
+  empty      no RoIs give an empty result; a map without pixels gives zeros
+  gradient   with respect to features only; RoIs are constants
+"""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from kernels import rois as _rois
+from kernels.op import Op
+from kernels.roi_align import reference, separable, torchvision
+
+ROI_ALIGN = Op(
+    name="roi_align",
+    reference=reference.roi_align,
+    backends={
+        "reference": reference.roi_align,
+        "separable": separable.roi_align,
+        "torchvision": torchvision.roi_align,
+    },
+    default={"cpu": "torchvision"},
+    ulps=64.0,
+    source='He et al. 2017, "Mask R-CNN", sec. 3',
+)
+
+
+def roi_align(
+    features: Float[Tensor, "n c h w"],
+    rois: Float[Tensor, "k 5"],
+    *,
+    output_size: int | tuple[int, int],
+    spatial_scale: float,
+    sampling_ratio: int | Literal["adaptive"] = 2,
+    aligned: bool = True,
+    reduce: Literal["mean", "max"] = "mean",
+    backend: str | None = None,
+) -> Float[Tensor, "k c oh ow"]:
+    """The features of each RoI on an output_size grid, no coordinate rounded.
+
+    rois            rows (image index, x1, y1, x2, y2); corners in image pixels
+    spatial_scale   feature pixels per image pixel, 1 / stride
+
+    Raises ValueError for shapes, sizes, image indices or values that the specification (top of
+    this module) does not allow, and for a backend that is not there.
+    Source: He et al. 2017, "Mask R-CNN", sec. 3, "RoIAlign".
+    """
+    _rois.check("roi_align", features, rois, output_size, spatial_scale)
+    _rois.check_sampling("roi_align", sampling_ratio, reduce)
+    return _rois.run(
+        ROI_ALIGN,
+        backend,
+        features,
+        rois,
+        output_size=_rois.pair(output_size),
+        spatial_scale=spatial_scale,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+        reduce=reduce,
+    )

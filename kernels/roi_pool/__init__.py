@@ -1,0 +1,46 @@
+"""RoIPool: the maximum of each bin of a RoI rounded to whole feature pixels.
+
+Specification
+  box       x1 = r(x1 s) .. x2 = r(x2 s), both pixels included, at least one wide; r rounds halves
+            away from zero
+  bins      bin i of n covers pixels floor(i side / n) .. ceil((i + 1) side / n) - 1 of the box,
+            cut to the map; neighbours may share a pixel
+  empty     a bin without pixels is 0; no RoIs give an empty result
+  gradient  to the first maximum of each bin; RoIs are constants
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from kernels import rois as _rois
+from kernels.op import Op
+from kernels.roi_pool import reference, torchvision
+
+ROI_POOL = Op(
+    name="roi_pool",
+    reference=reference.roi_pool,
+    backends={"reference": reference.roi_pool, "torchvision": torchvision.roi_pool},
+    default={"cpu": "torchvision"},
+    ulps=0.0,
+    source='Girshick 2015, "Fast R-CNN", sec. 2.1',
+)
+
+
+def roi_pool(
+    features: Float[Tensor, "n c h w"],
+    rois: Float[Tensor, "k 5"],
+    *,
+    output_size: int | tuple[int, int],
+    spatial_scale: float,
+    backend: str | None = None,
+) -> Float[Tensor, "k c oh ow"]:
+    """The maximum of each bin of each RoI; arguments as of `roi_align`.
+
+    Raises ValueError for arguments the specification does not allow or an unknown backend.
+    Source: Girshick 2015, "Fast R-CNN", sec. 2.1.
+    """
+    _rois.check("roi_pool", features, rois, output_size, spatial_scale)
+    size = _rois.pair(output_size)
+    return _rois.run(
+        ROI_POOL, backend, features, rois, output_size=size, spatial_scale=spatial_scale
+    )
