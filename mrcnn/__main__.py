@@ -27,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 Runs = Annotated[Path, typer.Option(help="Where generated data, trunks and results are kept.")]
@@ -120,7 +121,7 @@ def evaluate(
     if len(dataset.classes) != len(classes):
         raise ValueError(f"{model} knows {len(classes)} classes, {dataset.name} has others")
     with on_terminal() as show:
-        outcome = score(network.to(device), dataset, trial, lambda *at: show(*at, {}))
+        outcome = score(network.to(device), dataset, trial, show)
     folder = out or model.parent / "evaluation"
     write_json(folder / "predictions.json", outcome.predictions)
     write_json(folder / "result.json", {"metrics": outcome.metrics, "data": dataset.name})
@@ -145,9 +146,7 @@ def predict(
 
     network, trial, classes = load_model(model)
     with on_terminal() as show:
-        predict_files(
-            network.to(device), trial, classes, images, out, min_score, lambda *at: show(*at, {})
-        )
+        predict_files(network.to(device), trial, classes, images, out, min_score, show)
     typer.echo(f"wrote overlays and detections.json to {out}")
 
 
@@ -163,8 +162,9 @@ def check_data(
     if split not in (None, "train", "val"):
         raise ValueError(unknown(str(split), ["train", "val"], "split"))
     problems = []
-    for name in (split,) if split else ("train", "val"):
-        problems += check(CocoFolder(root=folder), name)
+    for name in ("train", "val"):
+        if split in (None, name):
+            problems += check(CocoFolder(root=folder), name)  # type: ignore[arg-type]
     for problem in problems:
         typer.echo(problem)
     typer.echo(f"{len(problems)} problems in {folder}")

@@ -75,7 +75,7 @@ def _initialised(head: nn.Sequential) -> nn.Sequential:
     for layer in head:
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            layer.bias.data.zero_()  # type: ignore[union-attr]
     return head
 
 

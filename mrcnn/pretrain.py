@@ -88,7 +88,6 @@ def pretrained_trunk(
     trunk: AnyTrunk,
     spec: DensePretraining,
     dataset: Dataset,
-    data_hash: str,
     folder: Path,
     progress: Progress,
     stop: Callable[[], bool],
@@ -100,7 +99,7 @@ def pretrained_trunk(
     """
     weights = folder / "trunk.safetensors"
     if not weights.exists():
-        identity = pretraining_id(trunk, spec, data_hash)
+        identity = folder.name
         model, seconds = _pretrain(trunk, spec, dataset, identity, folder, progress, stop)
         history = progress.history("pretrain")
         result = {"config": plain(spec), "trunk": plain(trunk), "cost": {"train_s": seconds}}

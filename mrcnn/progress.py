@@ -3,20 +3,27 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-Show = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Called with the phase, the step, of how many, and what else is known, at every step."""
+NOTHING: Mapping[str, Any] = {}
 
 
-def silent(phase: str, step: int, of: int, more: Mapping[str, Any]) -> None:
+class Show(Protocol):
+    """Called at every step with the phase, the step, of how many, and what else is known."""
+
+    def __call__(
+        self, phase: str, step: int, of: int, more: Mapping[str, Any] = NOTHING
+    ) -> None: ...
+
+
+def silent(phase: str, step: int, of: int, more: Mapping[str, Any] = NOTHING) -> None:
     """Shows nothing."""
 
 
@@ -28,7 +35,7 @@ class Progress:
         self.path, self.show, self.every_s = path, show, every_s
         self._written = 0.0
 
-    def __call__(self, phase: str, step: int, of: int, **more: Any) -> None:
+    def __call__(self, phase: str, step: int, of: int, more: Mapping[str, Any] = NOTHING) -> None:
         """Note a step; at most one line per `every_s` seconds, and always the last step."""
         self.show(phase, step, of, more)
         now = time.monotonic()
@@ -77,7 +84,7 @@ class Phase:
         self.seconds, self._last, self.at = self.seconds + now - self._last, now, step + 1
         rounded = {name: round(value, 5) for name, value in losses.items()}
         more = {"loss": round(sum(losses.values()), 5), "losses": rounded, "s": self.seconds}
-        self.progress(self.name, step + 1, self.of, **more)
+        self.progress(self.name, step + 1, self.of, more)
 
 
 @contextmanager
@@ -98,7 +105,7 @@ def on_terminal() -> Iterator[Show]:
     ) as bars:
         tasks: dict[str, Any] = {}
 
-        def show(phase: str, step: int, of: int, more: Mapping[str, Any]) -> None:
+        def show(phase: str, step: int, of: int, more: Mapping[str, Any] = NOTHING) -> None:
             if phase not in tasks:
                 tasks[phase] = bars.add_task(phase, total=of, loss="")
             loss = f"loss {more['loss']:.3f}" if "loss" in more else ""
@@ -110,7 +117,7 @@ def on_terminal() -> Iterator[Show]:
 def _plain_lines(every_s: float = 10.0) -> Show:
     last = 0.0
 
-    def show(phase: str, step: int, of: int, more: Mapping[str, Any]) -> None:
+    def show(phase: str, step: int, of: int, more: Mapping[str, Any] = NOTHING) -> None:
         nonlocal last
         if step == of or time.monotonic() - last > every_s:
             last = time.monotonic()

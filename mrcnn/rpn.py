@@ -60,7 +60,7 @@ class RPNHead(nn.Module):
         self.deltas = nn.Conv2d(channels, 4 * anchors_per_cell, 1)
         for conv in (self.conv, self.objectness, self.deltas):
             nn.init.normal_(conv.weight, std=0.01)
-            nn.init.zeros_(conv.bias)
+            conv.bias.data.zero_()  # type: ignore[union-attr]
 
     def forward(
         self, pyramid: Pyramid

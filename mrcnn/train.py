@@ -27,7 +27,7 @@ from mrcnn.evaluate import Evaluation, evaluate
 from mrcnn.model import MaskRCNN
 from mrcnn.optimise import optimise
 from mrcnn.pretrain import pretrained_trunk, pretraining_id
-from mrcnn.progress import Progress, Show, silent
+from mrcnn.progress import NOTHING, Progress, Show, silent
 from mrcnn.provenance import made_by, trial_id
 from mrcnn.seeds import generator
 
@@ -76,17 +76,14 @@ def run_trial(
         started = time.monotonic()
         train_set, val_set = open_data(trial, runs)
         identity = trial_id(trial, trial.data.hash(runs / "data"))
-        progress = Progress(out / "progress.jsonl")
-        weights = None
-        if trial.pretraining:
-            trunk = trial.model.backbone.trunk
-            weights = pretrained_trunk(trunk, trial.pretraining, train_set, runs, progress, stop)
+        weights = pretrained(trial, train_set, runs, show, stop)
+        progress = Progress(out / "progress.jsonl", show)
         model = MaskRCNN(trial.model, trial.seed, weights).to(runtime.device)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trained_s = train(model, trial, train_set, out, identity, progress, stop, runtime.workers)
         save_model(model, trial, out / "model.safetensors", val_set.classes)
         began = time.monotonic()
-        outcome = evaluate(model, val_set, trial, lambda *at: (progress(*at), stop.check()))
+        outcome = evaluate(model, val_set, trial, stop.checked(progress))
         cost = {
             "train_s": trained_s,
             "ms_per_step": 1e3 * trained_s / trial.train.steps,
@@ -104,10 +101,16 @@ def pretrained(
     """The pretrained trunk that the trial asks for, made now if no trial before needed it."""
     if trial.pretraining is None:
         return None
-    trunk, data_hash = trial.model.backbone.trunk, trial.data.hash(runs / "data")
-    folder = runs / "trunks" / pretraining_id(trunk, trial.pretraining, data_hash)
+    folder, trunk = trunk_folder(trial, runs), trial.model.backbone.trunk
     progress = Progress(folder / "progress.jsonl", show)
-    return pretrained_trunk(trunk, trial.pretraining, dataset, data_hash, folder, progress, stop)
+    return pretrained_trunk(trunk, trial.pretraining, dataset, folder, progress, stop)
+
+
+def trunk_folder(trial: Trial, runs: Path) -> Path:
+    """Where the pretrained trunk of a trial is kept; trials that can share one have the same."""
+    assert trial.pretraining is not None
+    trunk, data_hash = trial.model.backbone.trunk, trial.data.hash(runs / "data")
+    return runs / "trunks" / pretraining_id(trunk, trial.pretraining, data_hash)
 
 
 def train(
@@ -182,10 +185,15 @@ class Interruptible:
     def __call__(self) -> bool:
         return self.asked or (self.parent is not None and os.getppid() != self.parent)
 
-    def check(self) -> None:
-        """Raises KeyboardInterrupt if it is time to stop."""
-        if self():
-            raise KeyboardInterrupt
+    def checked(self, show: Show) -> Show:
+        """`show`, raising KeyboardInterrupt when it is time to stop."""
+
+        def show_or_stop(phase: str, step: int, of: int, more: Mapping[str, Any] = NOTHING) -> None:
+            show(phase, step, of, more)
+            if self():
+                raise KeyboardInterrupt
+
+        return show_or_stop
 
 
 def peak_memory_mb(device: str) -> float:

@@ -38,7 +38,7 @@ def check(spec: CocoFolder, split: Split) -> list[str]:
     known = {e.get("id") for e in categories}
     for entry in annotations:
         found += [f"annotation {entry.get('id')}: {p}" for p in _annotation(entry, sizes, known)]
-    for entry in track(images, f"reading {split}", disable=None, transient=True):
+    for entry in track(images, f"reading {split}", transient=True):
         found += [f"image {entry.get('id')}: {p}" for p in _image(spec, split, entry)]
     return [f"{split}: {problem}" for problem in found]
 

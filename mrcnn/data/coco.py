@@ -201,10 +201,10 @@ def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
     Raises ValueError naming a file that is missing or cannot be read.
     """
     try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        with Image.open(path) as file:
+            file.load()
+            deep = file.mode.startswith("I")
+            image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)) if deep else file
             pixels = np.array(image.convert("RGB"))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such image file") from None
@@ -215,7 +215,7 @@ def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
 
 def flip_pairs(categories: list[dict[str, Any]]) -> tuple[tuple[int, int], ...]:
     """Keypoints that swap names in a mirror: those called left_x and right_x."""
-    names = next((c["keypoints"] for c in categories if c.get("keypoints")), [])
+    names: list[str] = next((c["keypoints"] for c in categories if c.get("keypoints")), [])
     places = {name: i for i, name in enumerate(names)}
     lefts = [n for n in names if n.startswith("left_") and n.replace("left_", "right_") in places]
     return tuple((places[n], places[n.replace("left_", "right_")]) for n in lefts)

@@ -81,8 +81,12 @@ def materialise(spec: Shapes, split: Split, folder: Path) -> None:
     images.flush()
     owners.flush()
     counts = np.array([len(one) for one in labels])
-    objects = {"labels": np.concatenate(labels), "keypoints": np.concatenate(keypoints)}
-    np.savez(draft / "objects.npz", ends=counts.cumsum(), **objects)
+    np.savez(
+        draft / "objects.npz",
+        ends=counts.cumsum(),
+        labels=np.concatenate(labels),
+        keypoints=np.concatenate(keypoints),
+    )
     try:
         os.replace(draft, folder)
     except OSError:  # another process was faster; its pictures are the same
