@@ -1,0 +1,1 @@
+"""Questions: each module named after one defines an ABLATION."""

@@ -34,7 +34,7 @@ class DensePretraining:
     """
 
     train: TrainConfig = TrainConfig(
-        steps=800,
+        steps=500,
         batch_size=16,
         optimiser=AdamW(),
         schedule=CosineSchedule(),

@@ -1,0 +1,68 @@
+"""python -m reports: pages from records."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reports.page import headlines, render
+from reports.study import load_study
+
+PAGES = Path("reports/runs/pages")
+
+app = typer.Typer(
+    help="""Make pages from the records that runs have left. Nothing is trained.
+
+    \b
+    Examples:
+      python -m reports render
+      python -m reports render reports/runs/pages/roi_layer-small
+      python -m reports index
+    """,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("render")
+def render_pages(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Page folders; default all.")] = None,
+    pages: Annotated[Path, typer.Option(help="Where page folders lie.")] = PAGES,
+) -> None:
+    """Make pages again from their records."""
+    for folder in folders or found(pages):
+        typer.echo(f"wrote {render(load_study(folder), folder)[0]}")
+
+
+@app.command()
+def index(pages: Annotated[Path, typer.Option(help="Where page folders lie.")] = PAGES) -> None:
+    """List every page with its findings."""
+    for folder in found(pages):
+        study = load_study(folder)
+        typer.echo(f"{study.title}\n  {folder}/report.html")
+        for sentence in headlines(study):
+            typer.echo(f"    {sentence}")
+
+
+def found(pages: Path) -> list[Path]:
+    """The page folders below `pages`. Raises ValueError if there is none."""
+    folders = sorted(path.parent for path in pages.glob("*/study.json"))
+    if not folders:
+        raise ValueError(f"{pages}: no page there; make one with python -m ablations run NAME")
+    return folders
+
+
+def main() -> None:
+    """Run the command; bad input ends in one line and exit code 2."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
