@@ -26,10 +26,10 @@ ablation: $(READY)
 	$(RUN) -m ablations run roi_layer --scale small
 
 test: $(READY)
-	$(RUN) -m pytest -n auto -m "not slow" $(if $(FIXTURES),--fixtures $(FIXTURES))
+	$(RUN) -m pytest -n auto -m "not slow" $(if $(FIXTURES),--fixtures-dir $(FIXTURES))
 
 test-all: $(READY)
-	$(RUN) -m pytest -n auto $(if $(FIXTURES),--fixtures $(FIXTURES))
+	$(RUN) -m pytest -n auto $(if $(FIXTURES),--fixtures-dir $(FIXTURES))
 
 check: $(READY)
 	$(RUN) -m ruff format --check .

@@ -1,6 +1,7 @@
 """The boxes that the RPN starts from."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,8 @@ class Anchors:
     rounded   cell anchors rounded to whole pixels, as torchvision and Detectron do
     offset    where in its cell an anchor is centred, in strides: 0 is the cell's corner
               (every peer), 0.5 its centre
+    spacing   "stride": cells lie a stride apart; "size": padded image size // map size apart, which
+              is torchvision's and differs where a map's side was rounded up (P6 of 224 px: 56)
 
     Order inside a cell: ratio by ratio, sizes within (torchvision's; detectron2 has sizes outside).
     Raises ValueError for an empty table or a size or ratio that is not positive.
@@ -28,6 +31,7 @@ class Anchors:
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     rounded: bool = False
     offset: float = 0.0
+    spacing: Literal["stride", "size"] = "stride"
 
     def __post_init__(self) -> None:
         numbers = [*self.ratios, *(size for level in self.sizes for size in level)]
@@ -52,13 +56,20 @@ class Anchors:
                 f"{len(pyramid.maps)} levels need as many rows of anchor sizes, got {self.sizes}"
             )
         levels = zip(self.sizes, pyramid.maps, pyramid.strides, strict=True)
-        return [self._level(sizes, features, stride) for sizes, features, stride in levels]
+        return [self._level(*level, pyramid.size) for level in levels]
 
-    def _level(self, sizes: tuple[float, ...], features: Tensor, stride: int) -> Tensor:
-        height, width = features.shape[-2:]
-        at = (torch.arange(max(height, width), device=features.device) + self.offset) * stride
-        y, x = torch.meshgrid(at[:height], at[:width], indexing="ij")
-        centres = torch.stack([x, y, x, y], -1).float()
+    def _level(
+        self, sizes: tuple[float, ...], features: Tensor, stride: int, image: tuple[int, int]
+    ) -> Tensor:
+        cells = features.shape[-2:]
+        steps = [stride, stride]
+        if self.spacing == "size":
+            steps = [side // count for side, count in zip(image, cells, strict=True)]
+        y, x = torch.meshgrid(
+            *((torch.arange(n) + self.offset) * step for n, step in zip(cells, steps, strict=True)),
+            indexing="ij",
+        )
+        centres = torch.stack([x, y, x, y], -1).float().to(features.device)
         cell = self._cell(sizes).to(features.device)
         return (centres[:, :, None] + cell).reshape(-1, 4)
 

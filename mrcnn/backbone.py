@@ -89,7 +89,7 @@ class SmallResNet:
     Bottlenecks keep res5 affordable where it runs on every RoI (C4). Batch norm, trained.
     """
 
-    widths: tuple[int, int, int, int, int] = (24, 32, 64, 128, 192)
+    widths: tuple[int, int, int, int, int] = (24, 32, 64, 96, 160)
     strides: tuple[int, int, int, int, int] = (2, 2, 2, 1, 2)
     blocks: int = 2
 
@@ -221,7 +221,8 @@ class SingleMap(nn.Module):
         )
 
     def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Pyramid:
-        return Pyramid((self.trunk(pixels)[-1],), tuple(self.strides), 1)
+        size = (pixels.shape[-2], pixels.shape[-1])
+        return Pyramid((self.trunk(pixels)[-1],), tuple(self.strides), 1, size)
 
 
 class FeaturePyramid(nn.Module):
@@ -257,7 +258,8 @@ class FeaturePyramid(nn.Module):
         maps = [conv(level) for conv, level in zip(self.outputs, merged, strict=True)]
         if self.extra_level:
             maps.append(F.max_pool2d(maps[-1], kernel_size=1, stride=2))
-        return Pyramid(tuple(maps), tuple(self.strides), self.roi_levels)
+        size = (pixels.shape[-2], pixels.shape[-1])
+        return Pyramid(tuple(maps), tuple(self.strides), self.roi_levels, size)
 
 
 def _deepest(strides: list[int], stride: int) -> int:

@@ -31,7 +31,7 @@ def clip(boxes: Float[Tensor, "*n 4"], size: tuple[int, int]) -> Float[Tensor, "
     )
 
 
-def large_enough(boxes: Float[Tensor, "n 4"], side: float) -> Bool[Tensor, " n"]:
+def large_enough(boxes: Float[Tensor, "n 4"], side: float = 0.0) -> Bool[Tensor, " n"]:
     """Both sides at least `side` pixels; for side 0, strictly positive."""
     width, height = sides(boxes)
     smallest = torch.minimum(width, height)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Shaped
+from numpy.typing import NDArray
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -166,7 +167,7 @@ def _of_kind(
     }
 
 
-def _mean(values: np.ndarray[Any, Any]) -> float:
+def _mean(values: NDArray[np.float64]) -> float:
     defined = values[values > -1]
     return float(100 * defined.mean()) if defined.size else float("nan")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -100,7 +101,7 @@ def overlay(
     return picture
 
 
-def _rgb(i: int) -> np.ndarray[Any, Any]:
+def _rgb(i: int) -> NDArray[np.float32]:
     colour = COLOURS[i % len(COLOURS)]
     return np.array([int(colour[j : j + 2], 16) for j in (1, 3, 5)], np.float32)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 NOTHING: Mapping[str, Any] = {}
 
 
+@runtime_checkable
 class Show(Protocol):
     """Called at every step with the phase, the step, of how many, and what else is known."""
 

@@ -31,11 +31,13 @@ class Pyramid:
     """Feature maps, finest first, with their strides in image pixels.
 
     roi_levels  how many of them, from the finest, RoIs may read (FPN's P6 is for the RPN alone)
+    size        (height, width) of the padded batch, pixels
     """
 
     maps: tuple[Float[Tensor, "n c _h _w"], ...]
     strides: tuple[int, ...]
     roi_levels: int
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def run_trial(
         if runtime.threads:
             torch.set_num_threads(runtime.threads)
         started = time.monotonic()
+        certificate = made_by(runtime.device, dict(runtime.kernels))  # of the code as it is now
         train_set, val_set = open_data(trial, runs)
         identity = trial_id(trial, trial.data.hash(runs / "data"))
         weights = pretrained(trial, train_set, runs, show, stop)
@@ -92,7 +93,7 @@ def run_trial(
             "peak_memory_mb": peak_memory_mb(runtime.device),
             "parameters": sum(p.numel() for p in model.parameters()),
         }
-        return _write_result(out, outcome, cost, progress, runtime, (train_set, val_set))
+        return _write_result(out, outcome, cost, progress, certificate, (train_set, val_set))
 
 
 def pretrained(
@@ -209,7 +210,7 @@ def _write_result(
     outcome: Evaluation,
     cost: dict[str, float],
     progress: Progress,
-    runtime: Runtime,
+    certificate: dict[str, Any],
     data: tuple[Dataset, Dataset],
 ) -> dict[str, Any]:
     result = {
@@ -221,7 +222,7 @@ def _write_result(
             "train_images": len(data[0]),
             "val_images": len(data[1]),
         },
-        "made_by": made_by(runtime.device, dict(runtime.kernels)),
+        "made_by": certificate,
     }
     write_json(out / "predictions.json", outcome.predictions)
     write_json(out / "gallery.json", outcome.gallery)

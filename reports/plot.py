@@ -88,7 +88,7 @@ def bars(study: Study) -> bytes:
     axes.set_yticks(list(ticks), list(ticks.values()))
     axes.set_xlabel("points; one stroke per seed")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, max(1.0, 1.12 * axes.get_xlim()[1]))
     handles = [mpl.patches.Patch(color=c, label=m) for c, m in zip(OKABE_ITO, shown, strict=False)]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(shown), frameon=False)
     return png(figure)

@@ -65,10 +65,11 @@ def sample_weights(
 def _axis(
     start: Tensor, end: Tensor, bins: int, sampling_ratio: int | Literal["adaptive"], length: int
 ) -> tuple[Float[Tensor, "k bins i pixels"], Bool[Tensor, "k i"]]:
-    count = torch.full_like(start, 0.0 if sampling_ratio == "adaptive" else sampling_ratio)
     if sampling_ratio == "adaptive":
         count = ((end - start) / bins).ceil().clamp(min=0)
-    most = int(count.max()) if len(count) else 0
+        most = int(count.max()) if len(count) else 0
+    else:
+        count, most = torch.full_like(start, sampling_ratio), sampling_ratio
     i = torch.arange(most, device=start.device, dtype=start.dtype)
     within = (i + 0.5) / count.clamp(min=1)[:, None]  # (k, i) where in its bin, 0 .. 1
     bin_index = torch.arange(bins, device=start.device, dtype=start.dtype)[:, None]

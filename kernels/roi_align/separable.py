@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from kernels.roi_align.reference import max_of_bin, mean_of_bin, sample_weights
 
@@ -33,21 +32,22 @@ def roi_align(
     wy, wx, used = sample_weights(
         features, rois, output_size, spatial_scale, sampling_ratio, aligned
     )
-    if reduce == "mean":
-        wy, wx = mean_of_bin(wy, used[0]), mean_of_bin(wx, used[1])
-    else:
-        wy, wx = wy.flatten(1, 2), wx.flatten(1, 2)
     image = rois[:, 0].long()
     order = image.argsort(stable=True)
     counts = torch.bincount(image, minlength=len(features)).tolist()
-    groups = zip(features, wy[order].split(counts), wx[order].split(counts), strict=True)
-    pooled = torch.cat([_read(*group) for group in groups])[order.argsort()]
+
+    def read(rows: Tensor, columns: Tensor) -> Tensor:
+        groups = zip(features, rows[order].split(counts), columns[order].split(counts), strict=True)
+        return torch.cat([_read(*group) for group in groups])[order.argsort()]
+
     if reduce == "mean":
-        return pooled
-    if sampling_ratio != "adaptive":
-        return F.max_pool2d(pooled, sampling_ratio)
-    samples = pooled.unflatten(2, (output_size[0], -1)).unflatten(4, (output_size[1], -1))
-    return max_of_bin(samples, *used)
+        return read(mean_of_bin(wy, used[0]), mean_of_bin(wx, used[1]))
+    if sampling_ratio == "adaptive":
+        fine = read(wy.flatten(1, 2), wx.flatten(1, 2))
+        samples = fine.unflatten(2, (output_size[0], -1)).unflatten(4, (output_size[1], -1))
+        return max_of_bin(samples, *used)
+    places = [(i, j) for i in range(sampling_ratio) for j in range(sampling_ratio)]
+    return torch.stack([read(wy[:, :, i], wx[:, :, j]) for i, j in places]).max(0).values
 
 
 def _read(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Shaped
 from pycocotools.coco import COCO
@@ -29,6 +29,7 @@ class Example:
     flip_pairs: tuple[tuple[int, int], ...] = ()
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """One split of a data set.
 

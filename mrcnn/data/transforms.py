@@ -143,7 +143,7 @@ class RandomCrop:
         targets = replace(targets, masks=masks, boxes=clip(targets.boxes, (self.size, self.size)))
         whole = example.targets.masks.sum((1, 2)) == masks.sum((1, 2))
         tight = torch.where(whole[:, None], targets.boxes, boxes_of(masks))
-        kept = masks.any(1).any(1) & large_enough(tight, 0)
+        kept = masks.any(1).any(1) & large_enough(tight)
         return replace(example, image=image, targets=replace(targets, boxes=tight)[kept])
 
 
@@ -161,9 +161,9 @@ def apply(
 
 def fitted(image: Shaped[Tensor, "3 h w"], short: int, long: int) -> tuple[int, int]:
     """(height, width) with the shorter side at `short` or the longer at `long`, rounded down."""
-    sides = torch.tensor(image.shape[1:], dtype=torch.float32)
-    scale = float(torch.minimum(short / sides.min(), long / sides.max()))
-    height, width = (max(int(float(side) * scale), 1) for side in image.shape[1:])
+    sides = image.shape[1:]
+    scale = min(short / min(sides), long / max(sides))
+    height, width = (max(int(side * scale), 1) for side in sides)
     return height, width
 
 

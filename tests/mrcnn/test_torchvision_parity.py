@@ -1,0 +1,390 @@
+"""Ours against torchvision's own Mask R-CNN, stage by stage and end to end, with equal weights.
+
+Weights follow a stated rule instead of being stored: a generator seeded by the parameter's name,
+scaled by its fan-in. The case is checked to be worth comparing (detections, classes, positives),
+and each planted fault must make the comparison fail.
+"""
+
+import zlib
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+import kernels
+from mrcnn import boxes as box_functions
+from mrcnn.backbone import set_stride
+from mrcnn.boxes import sides
+from mrcnn.checkpoint import load_torchvision
+from mrcnn.data.dataset import Example
+from mrcnn.data.transforms import Resize, apply
+from mrcnn.evaluate import detect, no_targets
+from mrcnn.matching import sample
+from mrcnn.model import MaskRCNN
+from mrcnn.presets import TORCHVISION
+from mrcnn.roi_ops import RoIAlign
+from mrcnn.rpn import propose, rpn_losses
+from mrcnn.seeds import generator
+from mrcnn.spec import vary
+from mrcnn.structures import Targets
+
+CLASSES = 8
+SHORT, LONG = 224, 320
+SIZES = ((240, 310), (200, 270))
+# so that objectness and classes spread and the deltas stay moderate
+GAINS = {"inner_blocks.0": 1.0, "inner_blocks.1": 1.0, "inner_blocks.2": 2.0, "inner_blocks.3": 4.0}
+GAINS |= {"rpn.head.bbox_pred": 0.3, "box_predictor.bbox_pred": 1.0, "cls_logits": 4.0}
+GAINS |= {"cls_score": 8.0}
+
+
+def made_weights(shapes):
+    """The weights of a state dict, from the names of its parameters alone."""
+    made = {}
+    for name, like in shapes.items():
+        g = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        n = torch.randn(like.shape, generator=g) if like.is_floating_point() else like
+        gain = next((v for key, v in GAINS.items() if key in name), 2**0.5)
+        if name.endswith("running_var"):
+            n = 1 + 0.1 * n.abs()
+        elif name.endswith("running_mean"):
+            n = 0.1 * n
+        elif name.endswith("weight") and like.ndim == 1:
+            n = 0.4 + 0.05 * n
+        elif name.endswith("bias"):
+            n = 0.05 * n
+        elif name.endswith("weight"):
+            if like.ndim == 2:  # what all RoIs share must not decide their class
+                n = n - n.mean(1, keepdim=True)
+            n = n * gain / like[0].numel() ** 0.5
+        made[name] = n
+    return made
+
+
+@dataclass
+class Both:
+    theirs: torch.nn.Module
+    ours: MaskRCNN
+    images: list
+    targets: list
+
+
+@pytest.fixture(scope="module")
+def both():
+    theirs = maskrcnn_resnet50_fpn(
+        weights=None,
+        weights_backbone=None,
+        num_classes=CLASSES + 1,
+        min_size=SHORT,
+        max_size=LONG,
+    )
+    theirs.load_state_dict(made_weights(theirs.state_dict()))
+    g = generator(5)
+    images = [smooth_noise(h, w, g) for h, w in SIZES]
+    targets = [some_targets(h, w, g) for h, w in SIZES]
+    level_the_classes(theirs.eval(), images)
+    ours = load_torchvision(theirs.state_dict()).model
+    return Both(theirs, ours.eval(), images, targets)
+
+
+@torch.no_grad()
+def level_the_classes(model, images):
+    """Biases under which no class is likelier than another: random weights favour one or two."""
+    scores = model.roi_heads.box_predictor.cls_score
+    seen = []
+    hook = scores.register_forward_hook(lambda *call: seen.append(call[2]))
+    model([image / 255 for image in images])
+    hook.remove()
+    scores.bias -= seen[0].mean(0)
+
+
+def smooth_noise(height, width, g):
+    coarse = torch.rand(1, 3, height // 8, width // 8, generator=g) * 255
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0].clamp(0, 255)
+
+
+def some_targets(height, width, g):
+    corner = torch.rand(6, 2, generator=g) * torch.tensor([width - 90, height - 90])
+    found = torch.cat([corner, corner + 20 + torch.rand(6, 2, generator=g) * 60], 1)
+    masks = torch.zeros(6, height, width, dtype=torch.bool)
+    for mask, (x1, y1, x2, y2) in zip(masks, found.int().tolist(), strict=True):
+        mask[y1 : (y1 + y2) // 2 + 3, x1:x2] = True
+    return Targets(found, torch.randint(1, CLASSES + 1, (6,), generator=g), masks)
+
+
+def trial_of(model):
+    trial = replace(TORCHVISION, model=model.config)
+    return replace(trial, evaluate=replace(trial.evaluate, transforms=(RESIZE,)))
+
+
+RESIZE = Resize(short=(SHORT,), long=LONG)
+
+
+def network_images(both):
+    """The batch as each network reads it; the transforms themselves are compared here."""
+    theirs, _ = both.theirs.transform([i / 255 for i in both.images])
+    g = torch.Generator()
+    views = [apply((RESIZE,), Example(i, no_targets(i), 0, ""), g).image for i in both.images]
+    return theirs, both.ours.images(views)
+
+
+def close(ours, theirs, atol, rtol=0.0):
+    torch.testing.assert_close(ours, theirs, atol=atol, rtol=rtol)
+
+
+def one_to_one(ours, theirs, tolerance):
+    """Pairs (i, j) of nearest boxes within `tolerance` px; the rest is missing."""
+    gap = (ours[:, None] - theirs[None]).abs().amax(2)
+    best = gap.argmin(1)
+    pairs = [(i, int(j)) for i, j in enumerate(best) if gap[i, j] <= tolerance]
+    assert len({j for _, j in pairs}) == len(pairs)
+    return pairs
+
+
+def compare_features(both):
+    theirs, ours = network_images(both)
+    close(ours.pixels, theirs.tensors, 1e-5)
+    with torch.no_grad():
+        expected = list(both.theirs.backbone(theirs.tensors).values())
+        found = both.ours.backbone(ours.pixels).maps
+    assert len(found) == len(expected) == 5
+    for mine, other in zip(found, expected, strict=True):
+        close(mine, other, 1e-4 * float(other.abs().max()))
+    return theirs, ours
+
+
+@torch.no_grad()
+def compare_proposals(both):
+    theirs, ours = network_images(both)
+    features = both.theirs.backbone(theirs.tensors)
+    expected, _ = both.theirs.rpn(theirs, features)
+    pyramid = both.ours.backbone(ours.pixels)
+    found = propose(
+        both.ours.config.rpn,
+        *both.ours.rpn(pyramid),
+        both.ours.config.rpn.anchors(pyramid),
+        ours.sizes,
+        training=False,
+    )
+    for mine, other in zip(found, expected, strict=True):
+        assert min(len(mine), len(other)) > 100
+        pairs = one_to_one(mine, other, 1e-2)
+        alone = [mine[i] for i in range(len(mine)) if i not in {i for i, _ in pairs}]
+        alone += [other[j] for j in range(len(other)) if j not in {j for _, j in pairs}]
+        assert len(alone) <= 0.01 * len(other), f"{len(alone)} proposals have no partner"
+        for box in alone:  # only NMS on the edge of its threshold explains one
+            edge = (kernels.box_iou(box[None], torch.cat([mine, other])) - 0.7).abs().min()
+            assert float(edge) < 1e-4, f"no near-tie explains {box.tolist()}"
+    return pyramid, features, expected, theirs, ours
+
+
+@torch.no_grad()
+def compare_detections(both):
+    """From torchvision's proposals: the boxes, scores and masks of both."""
+    pyramid, features, proposals, theirs, ours = compare_proposals(both)
+    expected, _ = both.theirs.roi_heads(features, proposals, theirs.image_sizes)
+    found = both.ours.detect_masks(pyramid, both.ours.detect(pyramid, proposals, ours.sizes))
+    for mine, other in zip(found, expected, strict=True):
+        compare_found(mine, other["boxes"], other["scores"], other["labels"])
+        order = aligned(mine, other["boxes"], other["labels"])
+        close(mine.mask_probabilities[order], other["masks"][:, 0], 1e-4)
+
+
+def compare_found(mine, boxes, scores, labels):
+    assert len(boxes) >= 50
+    assert len(labels.unique()) >= 5
+    assert len(mine) == len(boxes), "another number of detections"
+    order = aligned(mine, boxes, labels)
+    close(mine.boxes[order], boxes, 1e-3)
+    close(mine.scores[order], scores, 1e-5)
+
+
+def aligned(mine, boxes, labels):
+    """For each of their detections, which of ours it is: the nearest of the same class."""
+    gap = (mine.boxes[None] - boxes[:, None]).abs().amax(2)
+    gap = gap + 1e6 * (mine.labels[None] != labels[:, None])
+    order = gap.argmin(1)
+    assert len(order.unique()) == len(order), "two of their detections are one of ours"
+    assert float(gap[torch.arange(len(order)), order].max()) <= 1e-3, "a detection has no partner"
+    return order
+
+
+@torch.no_grad()
+def compare_end_to_end(both):
+    expected = both.theirs([i / 255 for i in both.images])
+    found = detect(both.ours, both.images, trial_of(both.ours))
+    for mine, other, image in zip(found, expected, both.images, strict=True):
+        compare_found(mine, other["boxes"], other["scores"], other["labels"])
+        order = aligned(mine, other["boxes"], other["labels"])
+        soft = kernels.paste_masks(
+            mine.mask_probabilities[order],
+            mine.boxes[order],
+            size=tuple(image.shape[1:]),
+            method=both.ours.config.paste.method,
+            threshold=None,
+        )
+        differing = (soft - other["masks"][:, 0]).abs().amax((1, 2)) > 1e-4
+        # a corner within 1e-3 px of a whole pixel may be cut to another pixel
+        assert int(differing.sum()) <= 1, f"{int(differing.sum())} pasted masks differ"
+
+
+def compare_losses(both):
+    expected, proposals = their_losses(both, generator(3))
+    views = network_targets(both)
+    targets = [view.targets for view in views]
+    draw = generator(3)
+    with torch.enable_grad():
+        images = both.ours.images([view.image for view in views])
+        pyramid = both.ours.backbone(images.pixels)
+        outputs, anchors = both.ours.rpn(pyramid), both.ours.config.rpn.anchors(pyramid)
+        found = rpn_losses(both.ours.config.rpn, *outputs, anchors, targets, draw)
+        sampled = both.ours.sample_rois(proposals, targets, draw)
+        found |= both.ours.roi_losses(pyramid, *sampled, targets)
+    names = {
+        "objectness": "loss_objectness",
+        "proposal box": "loss_rpn_box_reg",
+        "class": "loss_classifier",
+        "box": "loss_box_reg",
+        "mask": "loss_mask",
+    }
+    assert set(found) == set(names)
+    for mine, other in names.items():
+        close(found[mine], expected[other], 0, rtol=1e-5)
+
+
+def network_targets(both):
+    g = torch.Generator()
+    pairs = zip(both.images, both.targets, strict=True)
+    return [RESIZE(Example(image, target, 0, ""), g) for image, target in pairs]
+
+
+def their_losses(both, g):
+    """torchvision's losses and proposals, our sampler in place of its own: both see the same."""
+
+    def sampler(count, fraction):
+        def choose(matched):
+            positives, negatives = [], []
+            for one in matched:
+                p, n = sample(one.sign().long(), count, fraction, g)
+                for index, masks in ((p, positives), (n, negatives)):
+                    mask = torch.zeros(len(one), dtype=torch.uint8)
+                    mask[index] = 1
+                    masks.append(mask)
+            counted.append(sum(int(m.sum()) for m in positives))
+            return positives, negatives
+
+        return choose
+
+    counted: list[int] = []
+    proposals: list[torch.Tensor] = []
+    model = both.theirs
+    hook = model.roi_heads.register_forward_pre_hook(lambda _, inputs: proposals.extend(inputs[1]))
+    before = model.rpn.fg_bg_sampler, model.roi_heads.fg_bg_sampler
+    model.rpn.fg_bg_sampler = sampler(256, 0.5)
+    model.roi_heads.fg_bg_sampler = sampler(512, 0.25)
+    model.train()
+    model.backbone.body.eval()
+    targets = [
+        {"boxes": t.boxes.clone(), "labels": t.labels, "masks": t.masks.to(torch.uint8)}
+        for t in both.targets
+    ]
+    try:
+        losses = model([i / 255 for i in both.images], targets)
+    finally:
+        model.rpn.fg_bg_sampler, model.roi_heads.fg_bg_sampler = before
+        hook.remove()
+        model.eval()
+    assert min(counted) >= 20, f"too few positives to compare anything: {counted}"
+    return losses, proposals
+
+
+STAGES = {
+    "features": compare_features,
+    "proposals": compare_proposals,
+    "detections": compare_detections,
+    "end to end": compare_end_to_end,
+    "losses": compare_losses,
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_parity(both, stage):
+    STAGES[stage](both)
+
+
+def with_config(both, **changes):
+    model = MaskRCNN(replace(both.ours.config, **changes))
+    model.load_state_dict(both.ours.state_dict())
+    return replace(both, ours=model.eval())
+
+
+def stride_in_the_wrong_convolution(both, monkeypatch):
+    broken = with_config(both)
+    for stage in broken.ours.backbone.trunk.stages[2:]:
+        set_stride(stage, 1)
+        stage[0].conv1.stride = stage[0].downsample[0].stride = (2, 2)
+    return broken
+
+
+def eps(both, monkeypatch):
+    broken = with_config(both)
+    for module in broken.ours.modules():
+        if hasattr(module, "eps"):
+            module.eps = 1e-2
+    return broken
+
+
+def low_clip(both, monkeypatch):
+    monkeypatch.setattr(box_functions, "LARGEST_GROWTH", 0.1)
+    return both
+
+
+def plus_one(both, monkeypatch):
+    monkeypatch.setattr(box_functions, "sides", lambda b: tuple(s + 1 for s in sides(b)))
+    return both
+
+
+def blue_first(both, monkeypatch):
+    mean, std = both.ours.config.pixel_mean, both.ours.config.pixel_std
+    return with_config(both, pixel_mean=mean[::-1], pixel_std=std[::-1])
+
+
+def other(path, value):
+    def change(both, monkeypatch):
+        config = vary(both.ours.config, path, value)
+        return with_config(both, **{f: getattr(config, f) for f in vars(config)})
+
+    return change
+
+
+FAULTS = {
+    "half a pixel": ("detections", other("roi_op", RoIAlign(aligned=True))),
+    "one sample per bin": (
+        "detections",
+        other("roi_op", RoIAlign(aligned=False, sampling_ratio=1)),
+    ),
+    "delta clip": ("proposals", low_clip),
+    "box width + 1": ("detections", plus_one),
+    "stride in the 1x1": ("features", stride_in_the_wrong_convolution),
+    "norm eps": ("features", eps),
+    "colour order": ("features", blue_first),
+    "anchors not rounded": ("proposals", other("rpn.anchors.rounded", False)),
+    "anchor spacing": ("proposals", other("rpn.anchors.spacing", "stride")),
+    "anchor centres": ("proposals", other("rpn.anchors.offset", 0.5)),
+    "level rule": ("detections", other("backbone.canonical_side", 160.0)),
+    "detection NMS": ("end to end", other("detection.nms_iou", 0.4)),
+    "paste": ("end to end", other("paste.method", "exact")),
+    "hard mask targets": ("losses", other("mask_targets.threshold", 0.5)),
+    "box beta": ("losses", other("box_head.beta", 1.0)),
+    "RPN beta": ("losses", other("rpn.beta", 1.0)),
+    "no ground truth among proposals": ("losses", other("add_ground_truth", False)),
+    "best match not kept": ("losses", other("rpn.matching.keep_best", False)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_fault_is_seen(both, fault, monkeypatch):
+    stage, plant = FAULTS[fault]
+    broken = plant(both, monkeypatch)
+    with pytest.raises(AssertionError):
+        STAGES[stage](broken)
