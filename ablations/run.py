@@ -27,13 +27,14 @@ class Runner:
     """How trials are run on this machine.
 
     jobs      trials at a time, each with one thread: on few cores twice as fast as sharing them
-    trainer   the command that stands before "train ..."
+    trainer   the command that stands before "train ...", and what to add behind
     """
 
     runs: Path
     jobs: int
     watch: Watch
     trainer: Sequence[str] = TRAINER
+    extra: Sequence[str] = ()
 
     def fill(self, cells: Sequence[Cell], *, accept_old_code: bool = False) -> list[Cell]:
         """Run every cell that needs it; returns those whose trial failed.
@@ -54,7 +55,7 @@ class Runner:
             while waiting or running:
                 while waiting and len(running) < self.jobs and not interrupted():
                     cell = waiting.pop(0)
-                    worker = start_trial(cell, self.runs, 1, self.trainer)
+                    worker = start_trial(cell, self.runs, self.trainer, self.extra)
                     running[f"{cell.row}, seed {cell.seed}"] = cell, worker
                 failed += self._collect(running)
                 finished = total - len(waiting) - len(running)

@@ -79,36 +79,61 @@ def start(
             stderr=errors,
             env={**os.environ, **threads_of, "PYTHONWARNINGS": "ignore"},
             start_new_session=True,
+            pass_fds=[lock.fileno()],  # a worker that outlives its runner keeps the lock
         )
     return Worker(process, folder, lock, time.monotonic())
 
 
-def locked(folder: Path) -> IO[str]:
-    """A lock on `folder` that ends with this process, however it ends."""
+def locked(folder: Path, patience_s: float = 30.0) -> IO[str]:
+    """A lock on `folder` that lasts as long as this process or the worker that inherits it.
+
+    Waits while only the worker of a runner that is gone is left: it stops at its next step.
+    Raises ValueError naming the runner that holds the lock and lives.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / "lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        lock.close()
-        raise ValueError(f"{folder}: process {holder} is at work here; wait for it") from None
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            if alive(holder) or time.monotonic() > deadline:
+                lock.close()
+                raise ValueError(
+                    f"{folder}: process {holder} is at work here; wait for it"
+                ) from None
+            time.sleep(0.2)
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
 
 
-def start_trial(cell: Cell, runs: Path, threads: int, trainer: Sequence[str] = TRAINER) -> Worker:
-    """Train and evaluate a cell's trial. What a former run finished is removed first."""
+def alive(process: str) -> bool:
+    """Whether a process of that number is running."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def start_trial(
+    cell: Cell, runs: Path, trainer: Sequence[str] = TRAINER, extra: Sequence[str] = ()
+) -> Worker:
+    """Train and evaluate a cell's trial with one thread; a former run's result goes first."""
     cell.folder.mkdir(parents=True, exist_ok=True)
     for stale in (FILE, "result.json"):
         (cell.folder / stale).unlink(missing_ok=True)
     trial = cell.folder / "trial.json"
     write_json(trial, plain(cell.trial))
-    options = ["--trial", str(trial), "--out", str(cell.folder), "--runs", str(runs)]
-    return start(["train", *options], cell.folder, threads, trainer)
+    options = ["--trial", str(trial), "--out", str(cell.folder), "--runs", str(runs), *extra]
+    return start(["train", *options], cell.folder, 1, trainer)
 
 
 def recorded(cell: Cell, code: int) -> Record:

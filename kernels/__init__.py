@@ -5,6 +5,8 @@ roi_align(features, rois, output_size=7, spatial_scale=1 / 16)
 with using(roi_align="separable"): ...
 """
 
+from importlib import metadata
+
 from kernels.box_iou import box_iou
 from kernels.nms import nms
 from kernels.op import Op, operators, using
@@ -16,6 +18,7 @@ from kernels.roi_warp import roi_warp
 __all__ = [
     "Op",
     "box_iou",
+    "foreign",
     "nms",
     "operators",
     "paste_masks",
@@ -24,3 +27,19 @@ __all__ = [
     "roi_warp",
     "using",
 ]
+
+
+def foreign() -> str | None:
+    """One line if Hugging Face's `kernels` is installed in this environment, else None.
+
+    Both install a top-level package `kernels`, so that `import kernels` finds whichever comes first
+    on the path: ours from a checkout, possibly theirs elsewhere.
+    """
+    try:
+        found = metadata.version("kernels")
+    except metadata.PackageNotFoundError:
+        return None
+    return (
+        f"Hugging Face's `kernels` {found} is installed here and has the same import name;"
+        " run from a checkout, or use an environment without it"
+    )

@@ -19,7 +19,9 @@ def pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def check(op: str, features: Tensor, rois: Tensor, output_size: Size, spatial_scale: float) -> None:
+def check_rois(
+    op: str, features: Tensor, rois: Tensor, output_size: Size, spatial_scale: float
+) -> None:
     """Raises ValueError, in one line, for arguments no RoI operator can work with.
 
     Values are looked at on the CPU only: elsewhere that would wait for the device.

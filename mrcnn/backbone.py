@@ -82,15 +82,14 @@ class SmallResNet:
     """Our own trunk for small images on a CPU: a 3x3 stem, basic blocks, bottlenecks in res5.
 
     widths    channels of the stem, res2, res3, res4, res5
-    strides   of the same five; (2, 2, 2, 1, 2) reads C4 at stride 8 and C5 at 16, so that objects
-              of a 128 px image cover as many cells as COCO's do at 800 px
+    strides   of the same five; (2, 2, 2, 1, 2) reads C4 at stride 8 and C5 at 16
     blocks    residual blocks per stage
 
     Bottlenecks keep res5 affordable where it runs on every RoI (C4). Batch norm, trained.
     """
 
-    widths: tuple[int, int, int, int, int] = (24, 32, 64, 96, 160)
-    strides: tuple[int, int, int, int, int] = (2, 2, 2, 1, 2)
+    widths: tuple[int, int, int, int, int] = (24, 32, 64, 128, 192)
+    strides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 2)
     blocks: int = 2
 
     def __post_init__(self) -> None:

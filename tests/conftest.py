@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from kernels import operators
+from kernels import foreign, operators
 
 torch.set_num_threads(1)
 QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -25,7 +25,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     backends = "; ".join(f"{name}: {', '.join(op.backends)}" for name, op in operators().items())
     where = config.getoption("--fixtures-dir") or "none, so tests on real data are skipped"
     gpu = "CUDA tests run" if torch.cuda.is_available() else "CUDA tests not run: no GPU here"
-    return [f"kernels: {backends}", f"fixtures: {where}", gpu]
+    return [f"kernels: {backends}", f"fixtures: {where}", gpu, *filter(None, [foreign()])]
 
 
 @pytest.fixture(scope="session")

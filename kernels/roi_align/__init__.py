@@ -17,9 +17,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels import rois as _rois
 from kernels.op import Op
 from kernels.roi_align import reference, separable, torchvision
+from kernels.rois import check_rois, check_sampling, pair, run
 
 ROI_ALIGN = Op(
     name="roi_align",
@@ -55,14 +55,14 @@ def roi_align(
     this module) does not allow, and for a backend that is not there.
     Source: He et al. 2017, "Mask R-CNN", sec. 3, "RoIAlign".
     """
-    _rois.check("roi_align", features, rois, output_size, spatial_scale)
-    _rois.check_sampling("roi_align", sampling_ratio, reduce)
-    return _rois.run(
+    check_rois("roi_align", features, rois, output_size, spatial_scale)
+    check_sampling("roi_align", sampling_ratio, reduce)
+    return run(
         ROI_ALIGN,
         backend,
         features,
         rois,
-        output_size=_rois.pair(output_size),
+        output_size=pair(output_size),
         spatial_scale=spatial_scale,
         sampling_ratio=sampling_ratio,
         aligned=aligned,

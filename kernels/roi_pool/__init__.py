@@ -12,9 +12,9 @@ Specification
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels import rois as _rois
 from kernels.op import Op
 from kernels.roi_pool import reference, torchvision
+from kernels.rois import check_rois, pair, run
 
 ROI_POOL = Op(
     name="roi_pool",
@@ -39,8 +39,6 @@ def roi_pool(
     Raises ValueError for arguments the specification does not allow or an unknown backend.
     Source: Girshick 2015, "Fast R-CNN", sec. 2.1.
     """
-    _rois.check("roi_pool", features, rois, output_size, spatial_scale)
-    size = _rois.pair(output_size)
-    return _rois.run(
-        ROI_POOL, backend, features, rois, output_size=size, spatial_scale=spatial_scale
-    )
+    check_rois("roi_pool", features, rois, output_size, spatial_scale)
+    size = pair(output_size)
+    return run(ROI_POOL, backend, features, rois, output_size=size, spatial_scale=spatial_scale)

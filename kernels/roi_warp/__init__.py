@@ -16,9 +16,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels import rois as _rois
 from kernels.op import Op
 from kernels.roi_warp import reference
+from kernels.rois import check_rois, check_sampling, pair, run
 
 ROI_WARP = Op(
     name="roi_warp",
@@ -53,16 +53,16 @@ def roi_warp(
     Raises ValueError for arguments the specification does not allow or an unknown backend.
     Source: Dai et al. 2016, sec. 4; He et al. 2017, Table 2c.
     """
-    _rois.check("roi_warp", features, rois, output_size, spatial_scale)
-    _rois.check_sampling("roi_warp", sampling_ratio, reduce)
+    check_rois("roi_warp", features, rois, output_size, spatial_scale)
+    check_sampling("roi_warp", sampling_ratio, reduce)
     if box not in ("inclusive", "plain") or sampling not in ("regular", "mnc"):
         raise ValueError(f"roi_warp: there is no {box=} with {sampling=}")
-    return _rois.run(
+    return run(
         ROI_WARP,
         "reference" if sampling == "mnc" and backend is None else backend,
         features,
         rois,
-        output_size=_rois.pair(output_size),
+        output_size=pair(output_size),
         spatial_scale=spatial_scale,
         sampling_ratio=sampling_ratio,
         reduce=reduce,

@@ -1,0 +1,176 @@
+"""Bad input, as a person gives it: one line that names it, exit code 2, nothing else lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mrcnn.atomic import write_json
+from mrcnn.checkpoint import save_model
+from mrcnn.model import MaskRCNN
+from mrcnn.presets import R50_FPN, at_scale
+from mrcnn.spec import plain, vary
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*arguments, cwd=ROOT):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with one of everything that can be wrong."""
+    folder = tmp_path_factory.mktemp("place")
+    trial = at_scale(R50_FPN, "smoke")
+    save_model(MaskRCNN(trial.model), trial, folder / "good.safetensors", tuple("abcdefgh"))
+    whole = (folder / "good.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    other = vary(trial, "model.num_classes", 3)
+    save_model(MaskRCNN(trial.model), other, folder / "other.safetensors", tuple("abc"))
+    torch.save({"roi_heads.something": torch.zeros(1)}, folder / "alien.pth")
+    (folder / "evil.pth").write_bytes(evil(folder / "executed"))
+    (folder / "broken.json").write_text("{")
+    write_json(folder / "typo.json", plain(trial) | {"modell": 1})
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / "good.png")
+    (folder / "bad.png").write_bytes(b"not a picture")
+    coco = folder / "coco"
+    (coco / "annotations").mkdir(parents=True)
+    (coco / "annotations/instances_train.json").write_text('{"images": []}')
+    (coco / "annotations/instances_val.json").write_text("{")
+    (folder / "empty.py").write_text("x = 1\n")
+    (folder / "crash.py").write_text("1 / 0\n")
+    (folder / "runs/pages/page").mkdir(parents=True)
+    (folder / "runs/pages/page/study.json").write_text('{"rows": []}')
+    (folder / "file").write_text("a file where a folder should be")
+    return folder
+
+
+def evil(marker):
+    """A pickle that would make a file if anybody unpickled it."""
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    return pickle.dumps({"weight": Evil()})
+
+
+BAD = {
+    "unknown command": (("mrcnn", "trian"), "trian"),
+    "unknown option": (("mrcnn", "train", "--stepps", "3"), "--stepps"),
+    "unknown preset": (("mrcnn", "train", "--preset", "smal_c4"), "did you mean 'small_c4'"),
+    "unknown field": (("mrcnn", "train", "--set", "train.step=3"), "did you mean 'steps'"),
+    "value of another type": (("mrcnn", "train", "--set", "train.steps=ten"), "must be int"),
+    "negative size": (("mrcnn", "train", "--set", "train.batch_size=-1"), "batch_size"),
+    "a change without =": (("mrcnn", "train", "--set", "train.steps"), "path=value"),
+    "C4 without res5": (("mrcnn", "train", "--preset", "small_c4", "--set", "model.roi_trunk=None"), "roi_trunk"),
+    "FPN strides not there": (("mrcnn", "train", "--set", "model.backbone.strides=(4, 7)"), "7"),
+    "anchors for other levels": (
+        ("mrcnn", "train", "--set", "model.rpn.anchors.sizes=((8.0,),)", "--set", "pretraining=None"),
+        "anchor sizes",
+    ),
+    "trial that is no JSON": (("mrcnn", "train", "--trial", "broken.json"), "broken.json"),
+    "trial with a typo": (("mrcnn", "train", "--trial", "typo.json"), "did you mean 'model'"),
+    "data that are not there": (("mrcnn", "train", "--data", "nowhere"), "nowhere: no such folder"),
+    "annotations cut off": (("mrcnn", "train", "--data", "coco"), "instances_val.json"),
+    "unknown device": (("mrcnn", "train", "--device", "tpu9"), "tpu9"),
+    "unknown operator": (("mrcnn", "train", "--kernels", "roi_aling=reference"), "did you mean 'roi_align'"),
+    "unknown backend": (("mrcnn", "train", "--kernels", "roi_align=cuda"), "'cuda'"),
+    "more classes than the data": (("mrcnn", "train", "--set", "model.num_classes=5"), "8 classes"),
+    "runs in a file": (("mrcnn", "train", "--runs", "file"), "file"),
+    "model that is not there": (("mrcnn", "predict", "no.safetensors", "good.png"), "no.safetensors"),
+    "model cut off": (("mrcnn", "predict", "cut.safetensors", "good.png"), "cut.safetensors"),
+    "model of another shape": (("mrcnn", "predict", "other.safetensors", "good.png"), "box_head.classes.bias: (9,), not (4,)"),
+    "image that is not there": (("mrcnn", "predict", "good.safetensors", "no.png"), "no.png"),
+    "image that is none": (("mrcnn", "predict", "good.safetensors", "bad.png"), "bad.png"),
+    "folder without images": (("mrcnn", "predict", "good.safetensors", "coco"), "no image files"),
+    "score of 7": (("mrcnn", "predict", "good.safetensors", "good.png", "--min-score", "7"), "min-score"),
+    "change of a trained network": (("mrcnn", "evaluate", "good.safetensors", "--set", "model.num_classes=2"), "trained"),
+    "weights of something else": (("mrcnn", "convert-weights", "alien.pth", "--out", "x"), "roi_heads.something"),
+    "weights that execute": (("mrcnn", "convert-weights", "evil.pth", "--out", "x"), "evil.pth: not readable as tensors"),
+    "check of nothing": (("mrcnn", "check-data", "nowhere"), "nowhere"),
+    "unknown ablation": (("ablations", "run", "roi_layr"), "did you mean 'roi_layer'"),
+    "unknown scale": (("ablations", "plan", "roi_layer", "--scale", "smal"), "did you mean 'small'"),
+    "no seeds": (("ablations", "plan", "roi_layer", "--seeds", "0"), "--seeds"),
+    "change of the varied field": (("ablations", "plan", "roi_layer", "--set", "model.roi_op=RoIPool()"), "rows differ in"),
+    "ablation that is none": (("ablations", "run", "empty.py"), "defines no ABLATION"),
+    "ablation that crashes": (("ablations", "run", "crash.py"), "ZeroDivisionError"),
+    "no pages": (("reports", "render", "--pages", "coco"), "no page there"),
+    "page that is broken": (("reports", "render", "runs/pages/page"), "not a study"),
+    "unknown operator to check": (("kernels", "check", "roi_alin"), "did you mean 'roi_align'"),
+    "unknown backend to check": (("kernels", "check", "nms", "--backend", "fast"), "'fast'"),
+    "unknown workload": (("benchmarks", "run", "small C5 head"), "small C"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(place, bad):
+    arguments, said = BAD[bad]
+    if "train" in arguments and "--runs" not in arguments:
+        arguments = (*arguments, "--runs", "runs")
+    done = run(*arguments, cwd=place)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("drawing")]
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert said in lines[0]
+    assert not (place / "executed").exists()
+
+
+def test_what_came_before_a_bad_image_is_kept(place, tmp_path):
+    for name in ("a.png", "c.png"):
+        Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"not a picture")
+    out = tmp_path / "out"
+    done = run("mrcnn", "predict", place / "good.safetensors", tmp_path, "--out", out)
+    assert done.returncode == 2
+    assert "b.png" in done.stderr
+    assert (out / "0001-a.png").exists()
+    kept = json.loads((out / "detections.json").read_text())
+    assert [image["file_name"] for image in kept["images"]] == ["a.png"]
+
+
+def test_check_data_exits_with_1_when_there_are_problems(place, tmp_path):
+    from tests.mrcnn.data.test_coco import PROBLEMS, folder
+
+    spec = folder(tmp_path, PROBLEMS["has no area"])
+    done = run("mrcnn", "check-data", spec.root)
+    assert done.returncode == 1
+    assert "train: annotation 9: its box [2, 2, 0, 8] has no area" in done.stdout
+
+
+def test_another_package_called_kernels_is_named(tmp_path):
+    (tmp_path / "kernels").mkdir()
+    (tmp_path / "kernels/__init__.py").write_text("def get_kernel(): ...\n")
+    done = run("mrcnn", "presets", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "not this project's package but one of the same name" in done.stderr
+    assert str(tmp_path / "kernels") in done.stderr
+
+
+def test_help_names_every_command():
+    shown = run("mrcnn", "--help").stdout
+    for command in ("train", "evaluate", "predict", "check-data", "convert-weights", "presets"):
+        assert command in shown
+
+
+def test_kernels_agree_with_their_references():
+    done = run("kernels", "check", "--cases", "10")
+    assert done.returncode == 0, done.stdout
+    assert "FAILED" not in done.stdout
+    assert done.stdout.count(" ok ") == 14
