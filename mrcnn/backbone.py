@@ -88,7 +88,7 @@ class SmallResNet:
     Bottlenecks keep res5 affordable where it runs on every RoI (C4). Batch norm, trained.
     """
 
-    widths: tuple[int, int, int, int, int] = (24, 32, 64, 128, 192)
+    widths: tuple[int, int, int, int, int] = (24, 32, 64, 96, 160)
     strides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 2)
     blocks: int = 2
 

@@ -7,7 +7,7 @@ from mrcnn.backbone import C4, C5, FPN, Res5, ResNet, SmallResNet
 from mrcnn.box_head import AnyBoxHead, Detection, FCBoxHead, MeanBoxHead
 from mrcnn.config import EvaluateConfig, ModelConfig, Trial
 from mrcnn.data.shapes import Shapes
-from mrcnn.data.transforms import Dihedral
+from mrcnn.data.transforms import AnyTransform, Dihedral, Flip, RandomCrop, Resize
 from mrcnn.mask_head import AnyMaskHead, FCNMaskHead, MaskTargets, MLPMaskHead, Paste
 from mrcnn.optimise import AdamW, CosineSchedule, TrainConfig
 from mrcnn.pretrain import DensePretraining
@@ -65,7 +65,7 @@ def at_scale(trial: Trial, scale: str) -> Trial:
     """The same trial with everything but the varied choices brought to a size.
 
     "coco"   as it stands: the paper's recipe, on GPUs
-    "small"  Shapes at 128 px, our small trunk, 600 steps: minutes on two CPU cores
+    "small"  Shapes at 128 px, our small trunk, 500 steps: minutes on two CPU cores
     "smoke"  the same code path in seconds; its numbers mean nothing
 
     Raises ValueError for an unknown scale. Source: our own measurements, no paper.
@@ -85,7 +85,7 @@ def small(trial: Trial) -> Trial:
         model=_small_model(trial.model),
         data=Shapes(),
         train=TrainConfig(
-            steps=600,
+            steps=500,
             batch_size=8,
             optimiser=AdamW(),
             schedule=CosineSchedule(),
@@ -163,6 +163,54 @@ def _small_mask_head(head: AnyMaskHead | None) -> AnyMaskHead | None:
     return None
 
 
+def _real(steps: int, pretraining_steps: int, augment: tuple[AnyTransform, ...]) -> Trial:
+    """The small FPN on photographs or microscopy, from dense pretraining on the same images."""
+    trial = small(R50_FPN)
+    dense = replace(
+        DensePretraining().train, steps=pretraining_steps, batch_size=8, augment=augment
+    )
+    return replace(
+        trial,
+        model=replace(
+            trial.model,
+            rpn=replace(
+                trial.model.rpn,
+                pre_nms_train=600,
+                pre_nms_test=1000,
+                post_nms_train=200,
+                post_nms_test=500,
+            ),
+            rois_per_image=32,
+        ),
+        train=replace(trial.train, steps=steps, augment=augment),
+        pretraining=DensePretraining(train=dense),
+    )
+
+
+def _nuclei() -> Trial:
+    """Small round objects, hundreds of them: fine anchors, random crops, whole images at the end."""
+    trial = _real(600, 200, (RandomCrop(size=160), Dihedral()))
+    anchors = replace(trial.model.rpn.anchors, sizes=((12.0,), (24.0,), (48.0,)))
+    model = replace(
+        trial.model,
+        rpn=replace(trial.model.rpn, anchors=anchors),
+        detection=replace(trial.model.detection, limit=400),
+        num_classes=1,
+    )
+    evaluate = EvaluateConfig(transforms=(), max_detections=400)
+    return replace(trial, model=model, evaluate=evaluate)
+
+
+def _photographs(*augment: AnyTransform) -> Trial:
+    """COCO's 80 classes at 192 px: enough to learn a few images by heart, not to learn COCO."""
+    view = Resize(short=(192,), long=256)
+    trial = _real(600, 200, (view, *augment))
+    anchors = replace(trial.model.rpn.anchors, sizes=((24.0,), (64.0,), (140.0,)))
+    rpn = replace(trial.model.rpn, anchors=anchors)
+    model = replace(trial.model, rpn=rpn, num_classes=80)
+    return replace(trial, model=model, evaluate=EvaluateConfig(transforms=(view,)))
+
+
 SCALES = {"coco": lambda trial: trial, "small": small, "smoke": smoke}
 PRESETS = {
     "r50_c4": R50_C4,
@@ -174,4 +222,7 @@ PRESETS = {
     "small_c4": small(R50_C4),
     "small_c5": small(R50_C5),
     "small_fpn": small(R50_FPN),
+    "nuclei": _nuclei(),
+    "photographs": _photographs(Flip()),
+    "by_heart": _photographs(),
 }

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reports.page import headlines, render
+from reports.publish import publish
 from reports.study import load_study
 
 PAGES = Path("reports/runs/pages")
@@ -19,6 +20,7 @@ app = typer.Typer(
       python -m reports render
       python -m reports render reports/runs/pages/roi_layer-small
       python -m reports index
+      python -m reports publish reports/runs/pages/roi_layer-small
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -45,6 +47,18 @@ def index(pages: Annotated[Path, typer.Option(help="Where page folders lie.")] =
         typer.echo(f"{study.title}\n  {folder}/report.html")
         for sentence in headlines(study):
             typer.echo(f"    {sentence}")
+
+
+@app.command("publish")
+def publish_page(
+    folder: Annotated[Path, typer.Argument(help="A page's folder.")],
+    to: Annotated[Path, typer.Option(help="Where published pages lie.")] = Path(
+        "reports/published"
+    ),
+) -> None:
+    """Copy a page and its records to a folder that is committed."""
+    written = publish(load_study(folder), to / folder.resolve().name)
+    typer.echo(f"published {written[0]}")
 
 
 def found(pages: Path) -> list[Path]:

@@ -1,0 +1,132 @@
+"""One trial from end to end, interrupted and not, and a loss that breaks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mrcnn.presets import R50_FPN, at_scale
+from mrcnn.spec import plain, vary
+from mrcnn.train import Runtime, run_trial, usual_kernels
+
+ROOT = Path(__file__).resolve().parents[2]
+TRIAL = vary(at_scale(R50_FPN, "smoke"), "train.steps", 30)
+
+
+def start(trial, runs, out):
+    (runs / "trial.json").write_text(json.dumps(plain(trial)))
+    places = ["--trial", str(runs / "trial.json"), "--runs", str(runs), "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "mrcnn", "train", *places, "--threads", "1"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    process = start(TRIAL, runs, runs / "whole")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    return runs
+
+
+def step_of(out):
+    try:
+        lines = (out / "progress.jsonl").read_text().splitlines()
+        notes = [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return -1
+    return max((n["step"] for n in notes if n["phase"] == "train"), default=-1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_and_resumed_is_bitwise_the_uninterrupted(whole, tmp_path, number):
+    out = tmp_path / "out"
+    process = start(TRIAL, whole, out)
+    deadline = time.monotonic() + 60
+    while step_of(out) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    if number != signal.SIGKILL:
+        assert process.returncode == 130, error
+        assert torch.load(out / "resume.pt", weights_only=True)["step"] < 30
+    assert not (out / "result.json").exists()
+    process = start(TRIAL, whole, out)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    for file in ("model.safetensors", "predictions.json"):
+        assert (out / file).read_bytes() == (whole / "whole" / file).read_bytes(), file
+    one, two = (json.loads((f / "result.json").read_text()) for f in (out, whole / "whole"))
+    assert one["metrics"] == two["metrics"]
+    assert not (out / "resume.pt").exists()
+
+
+def test_the_record_of_a_trial_is_its_birth_certificate(whole):
+    result = json.loads((whole / "whole/result.json").read_text())
+    assert {"commit", "dirty", "code_id", "torch", "device", "threads"} <= set(result["made_by"])
+    assert result["made_by"]["threads"] == 1
+    assert result["made_by"]["kernels"] == {"roi_align": "separable", "roi_warp": "separable"}
+    assert result["cost"]["parameters"] > 1000
+    assert result["history"][-1]["step"] == 30
+    assert result["history"][0]["loss"] > result["history"][-1]["loss"]
+
+
+def test_a_loss_that_is_not_a_number_names_the_images(whole, monkeypatch, tmp_path):
+    from mrcnn import model
+
+    honest = model.MaskRCNN.losses
+    calls = []
+
+    def broken(self, *arguments):
+        calls.append(1)
+        losses = honest(self, *arguments)
+        return losses | {"mask": losses["mask"] * float("nan")} if len(calls) == 3 else losses
+
+    monkeypatch.setattr(model.MaskRCNN, "losses", broken)
+    with pytest.raises(FloatingPointError, match=r"step 2: the mask loss is nan; .*shapes/train/"):
+        run_trial(TRIAL, tmp_path / "out", whole, Runtime(threads=1))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_precision_trains(whole, tmp_path, precision):
+    trial = replace(TRIAL, train=replace(TRIAL.train, precision=precision, steps=3))
+    runtime = Runtime(threads=1, kernels=usual_kernels(trial, "cpu"))
+    assert run_trial(trial, tmp_path / precision, whole, runtime)["history"]
+
+
+def test_accumulated_parts_train(whole, tmp_path):
+    trial = replace(TRIAL, train=replace(TRIAL.train, accumulate=2, steps=2))
+    assert run_trial(trial, tmp_path / "out", whole, Runtime(threads=1))["history"]
+
+
+def test_small_scales_on_a_cpu_choose_the_fast_kernels():
+    assert usual_kernels(TRIAL, "cpu")["roi_align"] == "separable"
+    assert usual_kernels(TRIAL, "cuda") == {}
+    assert usual_kernels(R50_FPN, "cpu") == {}
+
+
+@pytest.mark.slow
+def test_a_small_network_learns_eight_real_images_by_heart(fixtures, tmp_path):
+    """Overfitting: mask AP50 of at least 80 on the images trained on. Takes minutes."""
+    from mrcnn.data.coco import CocoFolder
+    from mrcnn.presets import PRESETS
+    from tests.mrcnn.data.subset import eight_images
+
+    folder = eight_images(fixtures / "data" / "coco_mini", tmp_path / "eight")
+    trial = vary(PRESETS["by_heart"], "data", CocoFolder(root=str(folder)))
+    runtime = Runtime(kernels=usual_kernels(trial, "cpu"))
+    result = run_trial(trial, tmp_path / "out", tmp_path, runtime)
+    assert result["metrics"]["mask AP50"] >= 80
