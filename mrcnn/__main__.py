@@ -19,7 +19,7 @@ app = typer.Typer(
     Examples:
       python -m mrcnn train --preset small_fpn
       python -m mrcnn train --preset small_c4 --set model.roi_op="RoIPool()" --seed 1
-      python -m mrcnn train --preset r50_fpn --data coco/ --device cuda --set train.batch_size=4
+      python -m mrcnn train --preset r50_fpn --data coco/ --body resnet50.pth --device cuda
       python -m mrcnn evaluate reports/runs/ID/model.safetensors
       python -m mrcnn predict reports/runs/ID/model.safetensors photo.jpg --out found/
       python -m mrcnn check-data coco/
@@ -48,6 +48,9 @@ def train(
     ] = None,
     changes: Changes = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="Instead of the trial's own.")] = None,
+    body: Annotated[
+        Path | None, typer.Option(help="A torchvision ResNet classifier's weights to start from.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default RUNS/<trial id>.")] = None,
     runs: Runs = RUNS,
     device: Device = "cpu",
@@ -60,13 +63,14 @@ def train(
 ) -> None:
     """Train one trial and evaluate it. Stop it with Ctrl-C; the same command goes on."""
     from mrcnn.atomic import write_json
-    from mrcnn.options import chosen_runtime, chosen_trial
+    from mrcnn.options import chosen_runtime, chosen_trial, with_body
     from mrcnn.progress import on_terminal
     from mrcnn.provenance import trial_id
     from mrcnn.spec import plain
     from mrcnn.train import run_trial
 
     wanted = chosen_trial(preset, trial, data, changes, seed, runs)
+    wanted = with_body(wanted, body)
     runtime = chosen_runtime(wanted, device, threads, workers, kernels, parent)
     folder = out or runs / trial_id(wanted, wanted.data.hash(runs / "data"))
     write_json(folder / "trial.json", plain(wanted))
@@ -88,13 +92,13 @@ def pretrain(
 
     from mrcnn.options import chosen_trial
     from mrcnn.progress import on_terminal
-    from mrcnn.train import Interruptible, open_data, pretrained
+    from mrcnn.train import Interruptible, initial_weights, open_data
 
     wanted = chosen_trial("", trial, None, [], None, runs)
     if threads:
         torch.set_num_threads(threads)
     with on_terminal() as show, Interruptible(parent) as stop:
-        pretrained(wanted, open_data(wanted, runs)[0], runs, show, stop)
+        initial_weights(wanted, open_data(wanted, runs)[0], runs, show, stop)
 
 
 @app.command()

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from mrcnn.atomic import replaced
 from mrcnn.config import Trial
+from mrcnn.loading import load_weights
 from mrcnn.model import MaskRCNN
 from mrcnn.presets import TORCHVISION
 from mrcnn.spec import parse, plain
@@ -47,27 +48,6 @@ def load_model(path: Path) -> tuple[MaskRCNN, Trial, tuple[str, ...]]:
     model = MaskRCNN(trial.model)
     load_weights(model, weights, str(path))
     return model.eval(), trial, tuple(json.loads(about["classes"]))
-
-
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Put `weights` into a module. Raises ValueError naming the first that do not fit."""
-    wanted = module.state_dict()
-    missing, unexpected = sorted(wanted.keys() - weights), sorted(weights.keys() - wanted)
-    shaped = [k for k in wanted.keys() & weights.keys() if wanted[k].shape != weights[k].shape]
-    problems = [
-        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for kind, names in {
-            "missing": missing,
-            "unexpected": unexpected,
-            "of another shape": [
-                f"{k}: {tuple(weights[k].shape)}, not {tuple(wanted[k].shape)}" for k in shaped
-            ],
-        }.items()
-        if names
-    ]
-    if problems:
-        raise ValueError(f"{source}: parameters do not fit: {'; '.join(problems)}")
-    module.load_state_dict(dict(weights))
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -183,16 +163,17 @@ def _renamed(name: str, source: str) -> str:
     raise ValueError(f"{source}: no parameter of maskrcnn_resnet50_fpn is called {name!r}")
 
 
-def load_body(trunk: nn.Module, source: Path) -> str:
-    """Put a torchvision ResNet classifier's weights into a trunk; says what was left over.
+def read_body(source: Path) -> dict[str, Tensor]:
+    """The weights of a torchvision ResNet classifier as a trunk's, its classifier left over.
 
     Raises ValueError for a file that is not one.
     """
-    theirs = read_state_dict(source)
-    kept = {k: v for k, v in theirs.items() if not re.match(r"fc\.|.*num_batches_tracked", k)}
-    ours = {
-        _renamed(f"backbone.body.{k}", str(source)).removeprefix("backbone.trunk."): v
-        for k, v in kept.items()
+    kept = {
+        name: tensor
+        for name, tensor in read_state_dict(source).items()
+        if not re.match(r"fc\.|.*num_batches_tracked", name)
     }
-    load_weights(trunk, ours, str(source))
-    return f"{len(kept)} parameters used, {len(theirs) - len(kept)} of the classifier left over"
+    return {
+        _renamed(f"backbone.body.{name}", str(source)).removeprefix("backbone.trunk."): tensor
+        for name, tensor in kept.items()
+    }

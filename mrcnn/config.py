@@ -20,6 +20,7 @@ from mrcnn.optimise import TrainConfig
 from mrcnn.pretrain import DensePretraining
 from mrcnn.roi_ops import AnyRoIOp, RoIAlign
 from mrcnn.rpn import RPN
+from mrcnn.spec import NOT_IDENTITY
 from mrcnn.structures import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -115,10 +116,24 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BodyWeights:
+    """What a ResNet trunk starts from: a torchvision classifier's state dict, .pth or .safetensors.
+
+    sha256   of the file, which is what the trial's identity depends on
+    """
+
+    file: str = field(metadata=NOT_IDENTITY)
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """Everything that decides one training run. Equal trials differ by hardware noise alone.
 
-    pretraining   of the trunk, on dense labels of the same data; None starts from random weights
+    pretraining   of the trunk, on dense labels of the same data
+    body          the trunk's weights from a file instead; without either they are random
+
+    Raises ValueError if both are given.
     """
 
     model: ModelConfig = ModelConfig()
@@ -126,4 +141,9 @@ class Trial:
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     pretraining: DensePretraining | None = None
+    body: BodyWeights | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pretraining is not None and self.body is not None:
+            raise ValueError("pretraining and body weights exclude each other: choose one")

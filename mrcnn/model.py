@@ -11,6 +11,7 @@ import kernels
 from mrcnn.backbone import RES5
 from mrcnn.box_head import box_losses
 from mrcnn.config import ModelConfig
+from mrcnn.loading import load_weights
 from mrcnn.matching import sample
 from mrcnn.roi_ops import roi_features
 from mrcnn.rpn import propose, rpn_losses
@@ -33,7 +34,7 @@ class MaskRCNN(nn.Module):
         self.config = config
         trunk = seeded(seed, "trunk", config.backbone.trunk.build)
         if trunk_weights is not None:
-            trunk.load_state_dict(trunk_weights)
+            load_weights(trunk, trunk_weights, "the trunk's initial weights")
         res5 = trunk.keep(config.deepest_stage + 1)
         self.backbone = seeded(seed, "backbone", lambda: config.backbone.build(trunk))
         self.roi_trunk = config.roi_trunk.build(res5) if config.roi_trunk and res5 else None

@@ -1,12 +1,13 @@
 """From what was typed to a trial and a runtime."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import torch
 
 import kernels
-from mrcnn.config import Trial
+from mrcnn.config import BodyWeights, Trial
 from mrcnn.data.coco import CocoFolder
 from mrcnn.data.shapes import Shapes
 from mrcnn.presets import PRESETS
@@ -40,6 +41,17 @@ def with_data(trial: Trial, data: str | None) -> Trial:
     if data is None:
         return trial
     return vary(trial, "data", Shapes() if data == "shapes" else CocoFolder(root=data))
+
+
+def with_body(trial: Trial, file: Path | None) -> Trial:
+    """The trial with its trunk's weights from `file`. Raises ValueError if it cannot be read."""
+    if file is None:
+        return trial
+    if not file.is_file():
+        raise ValueError(f"--body {file}: no such file")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    trial = vary(trial, "pretraining", None)
+    return vary(trial, "body", BodyWeights(file=str(file), sha256=digest))
 
 
 def assigned(trial: Trial, changes: list[str], keep: tuple[str, ...]) -> Trial:

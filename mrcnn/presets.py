@@ -188,7 +188,7 @@ def _real(steps: int, pretraining_steps: int, augment: tuple[AnyTransform, ...])
 
 
 def _nuclei() -> Trial:
-    """Small round objects, hundreds of them: fine anchors, random crops, whole images at the end."""
+    """Small round objects, hundreds an image: fine anchors, random crops, whole images to test."""
     trial = _real(600, 200, (RandomCrop(size=160), Dihedral()))
     anchors = replace(trial.model.rpn.anchors, sizes=((12.0,), (24.0,), (48.0,)))
     model = replace(

@@ -19,7 +19,7 @@ from torch import Tensor
 import kernels
 from mrcnn.atomic import write_json
 from mrcnn.backbone import SmallResNet
-from mrcnn.checkpoint import save_model
+from mrcnn.checkpoint import read_body, save_model
 from mrcnn.config import Trial
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Batches
@@ -77,7 +77,7 @@ def run_trial(
         certificate = made_by(runtime.device, dict(runtime.kernels))  # of the code as it is now
         train_set, val_set = open_data(trial, runs)
         identity = trial_id(trial, trial.data.hash(runs / "data"))
-        weights = pretrained(trial, train_set, runs, show, stop)
+        weights = initial_weights(trial, train_set, runs, show, stop)
         progress = Progress(out / "progress.jsonl", show)
         model = MaskRCNN(trial.model, trial.seed, weights).to(runtime.device)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -96,10 +96,14 @@ def run_trial(
         return _write_result(out, outcome, cost, progress, certificate, (train_set, val_set))
 
 
-def pretrained(
+def initial_weights(
     trial: Trial, dataset: Dataset, runs: Path, show: Show, stop: Callable[[], bool]
 ) -> dict[str, Tensor] | None:
-    """The pretrained trunk that the trial asks for, made now if no trial before needed it."""
+    """The weights that the trial's trunk starts from: a body's, or a pretrained trunk's, made now
+    if no trial before needed it. None where they are random.
+    """
+    if trial.body is not None:
+        return read_body(Path(trial.body.file))
     if trial.pretraining is None:
         return None
     folder, trunk = trunk_folder(trial, runs), trial.model.backbone.trunk

@@ -16,7 +16,7 @@ from reports.plot import png
 
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#FFFFFF")
 UNMATCHED = "#999999"
-MIN_SCORE = 0.5
+MIN_SCORE = 0.3
 Entry = Mapping[str, Any]
 Mask = NDArray[np.bool_]
 

@@ -11,6 +11,7 @@ from reports.stats import Estimate, estimate, holm, p_value, paired, verdict
 from reports.study import Row, Study
 
 OURS, PAPER = "ours", "paper"
+UNPUBLISHED, COST = "ours, not in the paper", "cost per trial"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,23 +26,26 @@ class Contrast:
 
 
 def comparison(study: Study) -> pd.DataFrame:
-    """One line per row; columns in groups: runs, ours, paper, change from the baseline, cost.
+    """One line per row; columns in groups: ours and, beside it, the same from the paper; what the
+    paper does not give; the cost. "change" is from the baseline, in the first metric.
 
     Every cell is text, as it is to be shown; "-" where there is nothing to show.
     """
     base = study.row(study.baseline)
+    both = published_metrics(study)
+    rest = [m for m in study.metrics if m not in both]
     lines = {}
     for row in study.rows:
         paper = dict(zip(study.metrics, study.published.get(row.name, ()), strict=False))
         line = {("", "runs"): runs(row)}
-        line |= {(OURS, m): _mean(row.finished, m) for m in study.metrics}
+        line |= {(OURS, m): _mean(row.finished, m) for m in both or rest}
         change = difference(row, base, study.metrics[0]) if row is not base else None
-        line[OURS, f"change in {study.metrics[0]}"] = change.signed() if change else "-"
-        for metric in published_metrics(study):
+        line[OURS, "change"] = change.signed() if change else "-"
+        for metric in both:
             line[PAPER, metric] = f"{paper[metric]:.1f}" if metric in paper else "-"
-        line["cost", "min per trial"] = _cost(row.finished, "total_s", 60)
-        line["cost", "ms per step"] = _cost(row.finished, "ms_per_step", 1)
-        line["cost", "parameters (M)"] = _cost(row.finished, "parameters", 1e6)
+        line |= {(UNPUBLISHED, m): _mean(row.finished, m) for m in rest if both}
+        line[COST, "min"] = _cost(row.finished, "total_s", 60)
+        line[COST, "ms/step"] = _cost(row.finished, "ms_per_step", 1)
         lines[row.name] = line
     return pd.DataFrame.from_dict(lines, orient="index")
 
@@ -56,8 +60,7 @@ def runs(row: Row) -> str:
     text = f"{len(row.finished)} of {len(row.records)}"
     missing = sum(r is None for r in row.records)
     text += f", {len(row.failed)} failed" if row.failed else ""
-    text += f", {missing} missing" if missing else ""
-    return text + (" (one seed)" if len(row.records) == 1 else "")
+    return text + (f", {missing} missing" if missing else "")
 
 
 def values(records: Sequence[Record], metric: str) -> list[float]:

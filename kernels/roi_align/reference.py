@@ -28,7 +28,7 @@ def roi_align(
     Raises nothing: arguments were checked by the operator.
     Source: He et al. 2017, "Mask R-CNN", sec. 3.
     """
-    at_once = max(1, ELEMENTS_AT_ONCE // max(features[0].numel(), 1))
+    at_once = max(1, ELEMENTS_AT_ONCE // max(features.shape[1:].numel(), 1))
     parts = []
     for some in rois.split(at_once):
         wy, wx, used = sample_weights(

@@ -29,6 +29,8 @@ def roi_align(
     Raises nothing: arguments were checked by the operator.
     Source: the definition in reference.py.
     """
+    if not len(rois):
+        return features.new_zeros(0, features.shape[1], *output_size) + 0 * features.sum()
     wy, wx, used = sample_weights(
         features, rois, output_size, spatial_scale, sampling_ratio, aligned
     )

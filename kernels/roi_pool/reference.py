@@ -20,7 +20,7 @@ def roi_pool(
     Source: Girshick 2015, sec. 2.1; the rounding is that of the shipped kernels.
     """
     height, width = features.shape[2:]
-    at_once = max(1, ELEMENTS_AT_ONCE // max(features[0].numel(), 1))
+    at_once = max(1, ELEMENTS_AT_ONCE // max(features.shape[1:].numel(), 1))
     parts = []
     for some in rois.split(at_once):
         x1, y1, x2, y2 = rounded(some[:, 1:] * spatial_scale).unbind(1)

@@ -68,7 +68,7 @@ def _mnc(
     features: Tensor, rois: Tensor, output_size: tuple[int, int], spatial_scale: float
 ) -> Tensor:
     height, width = features.shape[2:]
-    at_once = max(1, ELEMENTS_AT_ONCE // max(features[0].numel(), 1))
+    at_once = max(1, ELEMENTS_AT_ONCE // max(features.shape[1:].numel(), 1))
     parts = [features.new_zeros(0, features.shape[1], *output_size)]
     for some in rois.split(at_once):
         image, x1, y1, x2, y2 = rounded_boxes(some, spatial_scale, "plain").unbind(1)

@@ -93,6 +93,7 @@ def test_nothing_in_gives_nothing_out(name):
             getattr(kernels, name), output_size=(2, 3), spatial_scale=1.0, backend=backend
         )
         assert run(torch.rand(1, 4, 5, 5), torch.zeros(0, 5)).shape == (0, 4, 2, 3)
+        assert run(torch.rand(0, 4, 5, 5), torch.zeros(0, 5)).shape == (0, 4, 2, 3)
         one = torch.tensor([[0.0, 0, 0, 3, 3]])
         assert torch.equal(run(torch.rand(1, 4, 0, 5), one), torch.zeros(1, 4, 2, 3))
 

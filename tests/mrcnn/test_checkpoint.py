@@ -1,13 +1,17 @@
 """Networks as files, ours and torchvision's."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torchvision.models import resnet18, resnet50
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from mrcnn.backbone import ResNet
-from mrcnn.checkpoint import load_body, load_model, load_torchvision, save_model
+from mrcnn.checkpoint import load_model, load_torchvision, read_body, save_model
+from mrcnn.config import BodyWeights
 from mrcnn.model import MaskRCNN
 from mrcnn.presets import R50_C4, at_scale
+from mrcnn.spec import fingerprint
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -71,11 +75,25 @@ def test_a_missing_parameter_is_named(theirs):
 
 
 def test_a_body_fills_a_trunk(tmp_path):
-    from torchvision.models import resnet50
-
     classifier = resnet50(weights=None)
     torch.save(classifier.state_dict(), tmp_path / "r50.pth")
-    trunk = ResNet().build()
-    assert "2 of the classifier" not in load_body(trunk, tmp_path / "r50.pth").split(",")[0]
-    assert torch.equal(trunk.stages[4][2].conv3.weight, classifier.layer4[2].conv3.weight)
-    assert torch.equal(trunk.stages[0][1].weight, classifier.bn1.weight)
+    model = MaskRCNN(R50_C4.model, trunk_weights=read_body(tmp_path / "r50.pth"))
+    stages = model.backbone.trunk.stages
+    assert torch.equal(stages[0][1].weight, classifier.bn1.weight)
+    assert torch.equal(stages[3][5].conv3.weight, classifier.layer3[5].conv3.weight)
+    assert torch.equal(model.roi_trunk[2].conv3.weight, classifier.layer4[2].conv3.weight)
+
+
+def test_a_body_for_another_trunk_is_refused(tmp_path):
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
+    with pytest.raises(ValueError, match="the trunk's initial weights: parameters do not fit"):
+        MaskRCNN(R50_C4.model, trunk_weights=read_body(tmp_path / "r18.pth"))
+
+
+def test_a_body_and_pretraining_exclude_each_other():
+    body = BodyWeights(file="x.pth", sha256="0")
+    with pytest.raises(ValueError, match="exclude each other"):
+        replace(at_scale(R50_C4, "small"), body=body)
+    assert fingerprint(replace(R50_C4, body=body)) == fingerprint(
+        replace(R50_C4, body=replace(body, file="elsewhere.pth"))
+    )

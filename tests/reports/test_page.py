@@ -41,7 +41,7 @@ def test_ours_and_the_papers_stand_under_their_own_heads(both, tmp_path):
     assert pool["paper mask AP"] == "26.9"
     assert "paper box AP" not in pool
     html = (tmp_path / "page/report.html").read_text()
-    cells = re.findall(r'<td class="(\w*)">([^<]*)</td>', html)
+    cells = re.findall(r'<td class="([^"]*)">([^<]*)</td>', html)
     assert {value for kind, value in cells if kind == "paper"} == {
         f"{v}" for values in made.PAPER.values() for v in values
     }

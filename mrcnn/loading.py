@@ -1,0 +1,26 @@
+"""Weights into a module, or one line on why they do not fit."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Put `weights` into a module. Raises ValueError naming the first that do not fit."""
+    wanted = module.state_dict()
+    missing, unexpected = sorted(wanted.keys() - weights), sorted(weights.keys() - wanted)
+    shaped = [k for k in wanted.keys() & weights.keys() if wanted[k].shape != weights[k].shape]
+    problems = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in {
+            "missing": missing,
+            "unexpected": unexpected,
+            "of another shape": [
+                f"{k}: {tuple(weights[k].shape)}, not {tuple(wanted[k].shape)}" for k in shaped
+            ],
+        }.items()
+        if names
+    ]
+    if problems:
+        raise ValueError(f"{source}: parameters do not fit: {'; '.join(problems)}")
+    module.load_state_dict(dict(weights))
