@@ -25,9 +25,9 @@ FORMAT = "mrcnn-lab 1"
 def save_model(model: MaskRCNN, trial: Trial, path: Path, classes: tuple[str, ...]) -> None:
     """The weights with the trial and the class names they belong to, written atomically."""
     weights = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    about = {"format": FORMAT, "trial": json.dumps(plain(trial)), "classes": json.dumps(classes)}
-    with replaced(path) as draft:
-        save_file(weights, draft, metadata=about)
+    about = {"format": FORMAT, "trial": plain(trial), "classes": classes}
+    with replaced(path) as draft:  # one entry: safetensors writes several in any order
+        save_file(weights, draft, metadata={"about": json.dumps(about)})
 
 
 def load_model(path: Path) -> tuple[MaskRCNN, Trial, tuple[str, ...]]:
@@ -38,16 +38,16 @@ def load_model(path: Path) -> tuple[MaskRCNN, Trial, tuple[str, ...]]:
     """
     try:
         with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path}: not readable as safetensors ({error})") from None
     if about.get("format") != FORMAT:
         raise ValueError(f"{path}: not a model of this project (format {about.get('format')!r})")
-    trial = parse(json.loads(about["trial"]), Trial, str(path))
+    trial = parse(about["trial"], Trial, str(path))
     model = MaskRCNN(trial.model)
     load_weights(model, weights, str(path))
-    return model.eval(), trial, tuple(json.loads(about["classes"]))
+    return model.eval(), trial, tuple(about["classes"])
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
