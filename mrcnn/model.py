@@ -37,6 +37,11 @@ class MaskRCNN(nn.Module):
             load_weights(trunk, trunk_weights, "the trunk's initial weights")
         res5 = trunk.keep(config.deepest_stage + 1)
         self.backbone = seeded(seed, "backbone", lambda: config.backbone.build(trunk))
+        levels, rows = len(self.backbone.strides), len(config.rpn.anchors.sizes)
+        if levels != rows:
+            raise ValueError(
+                f"{levels} pyramid levels need as many rows of anchor sizes, got {rows}"
+            )
         self.roi_trunk = config.roi_trunk.build(res5) if config.roi_trunk and res5 else None
         channels = trunk.channels[RES5] if self.roi_trunk else self.backbone.channels
         k = config.num_classes

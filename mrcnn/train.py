@@ -77,6 +77,7 @@ def run_trial(
         certificate = made_by(runtime.device, dict(runtime.kernels))  # of the code as it is now
         train_set, val_set = open_data(trial, runs)
         identity = trial_id(trial, trial.data.hash(runs / "data"))
+        MaskRCNN(trial.model)  # a network that cannot be is refused before any work is done
         weights = initial_weights(trial, train_set, runs, show, stop)
         progress = Progress(out / "progress.jsonl", show)
         model = MaskRCNN(trial.model, trial.seed, weights).to(runtime.device)

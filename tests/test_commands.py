@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -119,14 +120,19 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_bad_input_is_one_line_and_exit_code_2(place, bad):
+def test_bad_input_is_one_line_and_exit_code_2(place, bad, monkeypatch, capsys):
+    """As `python -m PACKAGE ...` in this process: forty processes would each load PyTorch."""
     arguments, said = BAD[bad]
     if "train" in arguments and "--runs" not in arguments:
         arguments = (*arguments, "--runs", "runs")
-    done = run(*arguments, cwd=place)
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("drawing")]
-    assert done.returncode == 2, done.stderr
-    assert len(lines) == 1, done.stderr
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["python -m", *arguments[1:]])
+    with pytest.raises(SystemExit) as done:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=False)
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if not line.startswith("drawing")]
+    assert done.value.code == 2, error
+    assert len(lines) == 1, error
     assert lines[0].startswith("error: ")
     assert said in lines[0]
     assert not (place / "executed").exists()
