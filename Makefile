@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 .PHONY: help ablation test test-all check clean
 
 help:
-	@echo "make ablation   train and compare the five RoI layers of Table 2c (about 8 minutes on 2 cores)"
+	@echo "make ablation   train and compare the five RoI layers of Table 2c (six to eight minutes on 2 cores)"
 	@echo "make test       all quick tests; FIXTURES=DIR adds those that need outside data"
 	@echo "make test-all   every test, the slow ones too"
 	@echo "make check      formatting, lint and types"
@@ -26,10 +26,10 @@ ablation: $(READY)
 	$(RUN) -m ablations run roi_layer --scale small
 
 test: $(READY)
-	$(RUN) -m pytest -n auto -m "not slow" $(if $(FIXTURES),--fixtures-dir $(FIXTURES))
+	$(RUN) -m pytest -n auto -m "not slow" $(if $(FIXTURES),--fixtures-dir=$(FIXTURES))
 
 test-all: $(READY)
-	$(RUN) -m pytest -n auto $(if $(FIXTURES),--fixtures-dir $(FIXTURES))
+	$(RUN) -m pytest -n auto $(if $(FIXTURES),--fixtures-dir=$(FIXTURES))
 
 check: $(READY)
 	$(RUN) -m ruff format --check .
