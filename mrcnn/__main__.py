@@ -23,6 +23,7 @@ app = typer.Typer(
       python -m mrcnn evaluate reports/runs/ID/model.safetensors
       python -m mrcnn predict reports/runs/ID/model.safetensors photo.jpg --out found/
       python -m mrcnn check-data coco/
+      python -m mrcnn export-data shapes/ --set size=256
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -173,6 +174,27 @@ def check_data(
         typer.echo(problem)
     typer.echo(f"{len(problems)} problems in {folder}")
     raise typer.Exit(1 if problems else 0)
+
+
+@app.command("export-data")
+def export_data(
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    changes: Annotated[
+        list[str], typer.Option("--set", help="path=value of Shapes, e.g. size=256 or train=100.")
+    ] = [],  # noqa: B006
+    runs: Runs = RUNS,
+) -> None:
+    """Write Shapes, the built-in data, as a folder in COCO's format."""
+    from mrcnn.data.export import export
+    from mrcnn.data.shapes import Shapes
+    from mrcnn.progress import on_terminal
+    from mrcnn.spec import assign
+
+    data = assign(Shapes(), changes)
+    with on_terminal() as show:
+        for split in ("train", "val"):
+            file = export(data.open(split, runs / "data"), out, split, show)  # type: ignore[arg-type]
+            typer.echo(f"wrote {file}")
 
 
 @app.command("convert-weights")

@@ -35,11 +35,9 @@ class Trunk(nn.Module):
             outputs.append(stage(outputs[-1]))
         return outputs[1:]
 
-    def keep(self, stages: int) -> nn.Module | None:
-        """Drop what lies beyond the first `stages`; returns res5 if that is dropped."""
-        dropped = self.stages[RES5] if stages <= RES5 else None
-        del self.stages[stages:]
-        return dropped
+    def end_at(self, stage: int) -> None:
+        """Drop the stages beyond `stage`: what nobody reads is neither run nor trained."""
+        del self.stages[stage + 1 :]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,12 +210,9 @@ class SingleMap(nn.Module):
 
     def __init__(self, trunk: Trunk, stage: int) -> None:
         super().__init__()
+        trunk.end_at(stage)
         self.trunk = trunk
-        self.strides, self.channels, self.roi_levels = (
-            [trunk.strides[stage]],
-            trunk.channels[stage],
-            1,
-        )
+        self.strides, self.channels = [trunk.strides[stage]], trunk.channels[stage]
 
     def forward(self, pixels: Float[Tensor, "n 3 h w"]) -> Pyramid:
         size = (pixels.shape[-2], pixels.shape[-1])
@@ -234,6 +229,7 @@ class FeaturePyramid(nn.Module):
             raise ValueError(f"FPN strides {sorted(missing)} are not among {trunk.strides}")
         self.trunk, self.channels, self.roi_levels = trunk, spec.channels, len(spec.strides)
         self.stages = [_deepest(trunk.strides, stride) for stride in sorted(spec.strides)]
+        trunk.end_at(self.stages[-1])
         self.strides = sorted(spec.strides)
         self.strides += [2 * self.strides[-1]] * spec.extra_level
         self.extra_level = spec.extra_level

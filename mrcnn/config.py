@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from mrcnn.backbone import C4, C5, FPN, RES4, RES5, Res5
+from mrcnn.backbone import C4, C5, FPN, Res5
 from mrcnn.box_head import AnyBoxHead, Detection, FCBoxHead, MeanBoxHead
 from mrcnn.data.coco import CocoFolder
 from mrcnn.data.shapes import Shapes
@@ -67,10 +67,6 @@ class ModelConfig:
             raise ValueError("C4 needs roi_trunk=Res5(), and only C4 can have one")
         if (self.roi_trunk is None) == isinstance(self.box_head, MeanBoxHead):
             raise ValueError("MeanBoxHead goes with roi_trunk=Res5(), FCBoxHead without it")
-
-    @property
-    def deepest_stage(self) -> int:
-        return RES4 if isinstance(self.backbone, C4) else RES5
 
     @property
     def box_roi_size(self) -> int:

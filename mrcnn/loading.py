@@ -9,7 +9,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) 
     """Put `weights` into a module. Raises ValueError naming the first that do not fit."""
     wanted = module.state_dict()
     missing, unexpected = sorted(wanted.keys() - weights), sorted(weights.keys() - wanted)
-    shaped = [k for k in wanted.keys() & weights.keys() if wanted[k].shape != weights[k].shape]
+    both = sorted(wanted.keys() & weights.keys())
+    shaped = [k for k in both if wanted[k].shape != weights[k].shape]
     problems = [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for kind, names in {

@@ -35,14 +35,14 @@ class MaskRCNN(nn.Module):
         trunk = seeded(seed, "trunk", config.backbone.trunk.build)
         if trunk_weights is not None:
             load_weights(trunk, trunk_weights, "the trunk's initial weights")
-        res5 = trunk.keep(config.deepest_stage + 1)
+        res5 = trunk.stages[RES5]  # a backbone drops the stages that it does not read
         self.backbone = seeded(seed, "backbone", lambda: config.backbone.build(trunk))
         levels, rows = len(self.backbone.strides), len(config.rpn.anchors.sizes)
         if levels != rows:
             raise ValueError(
                 f"{levels} pyramid levels need as many rows of anchor sizes, got {rows}"
             )
-        self.roi_trunk = config.roi_trunk.build(res5) if config.roi_trunk and res5 else None
+        self.roi_trunk = config.roi_trunk.build(res5) if config.roi_trunk else None
         channels = trunk.channels[RES5] if self.roi_trunk else self.backbone.channels
         k = config.num_classes
         self.rpn = seeded(seed, "rpn", lambda: config.rpn.build(self.backbone.channels))

@@ -104,6 +104,7 @@ BAD = {
     "change of a trained network": (("mrcnn", "evaluate", "good.safetensors", "--set", "model.num_classes=2"), "trained"),
     "weights of something else": (("mrcnn", "convert-weights", "alien.pth", "--out", "x"), "roi_heads.something"),
     "weights that execute": (("mrcnn", "convert-weights", "evil.pth", "--out", "x"), "evil.pth: not readable as tensors"),
+    "data exported to a file": (("mrcnn", "export-data", "file", "--set", "train=1", "--set", "val=1", "--runs", "runs"), "file"),
     "check of nothing": (("mrcnn", "check-data", "nowhere"), "nowhere"),
     "unknown ablation": (("ablations", "run", "roi_layr"), "did you mean 'roi_layer'"),
     "unknown scale": (("ablations", "plan", "roi_layer", "--scale", "smal"), "did you mean 'small'"),
@@ -171,7 +172,7 @@ def test_another_package_called_kernels_is_named(tmp_path):
 
 def test_help_names_every_command():
     shown = run("mrcnn", "--help").stdout
-    for command in ("train", "evaluate", "predict", "check-data", "convert-weights", "presets"):
+    for command in ("train", "evaluate", "predict", "check-data", "export-data", "convert-weights"):
         assert command in shown
 
 

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from rich.progress import track
 
 from mrcnn.data.annotations import as_ground_truth, encode_mask
-from mrcnn.data.dataset import Dataset, Example, Split
+from mrcnn.data.dataset import Example, Split
 from mrcnn.data.drawing import OUTLINES, draw
 from mrcnn.data.transforms import boxes_of
 from mrcnn.structures import Targets
@@ -47,7 +47,7 @@ class Shapes:
         if self.size < 32 or min(self.train, self.val) < 1 or not 0 <= self.texture <= 1:
             raise ValueError(f"Shapes needs size >= 32, images and texture of 0 to 1, got {self}")
 
-    def open(self, split: Split, cache: Path) -> Dataset:
+    def open(self, split: Split, cache: Path) -> "ShapesDataset":
         """The split, drawn into `cache` the first time, which takes seconds."""
         folder = cache / f"shapes-{self.hash(cache)}-{split}"
         if not folder.exists():
