@@ -10,6 +10,7 @@ from ablations.run import Runner, cores
 from ablations.study import study_of
 from ablations.watch import watching
 from kernels.command import command_line
+from mrcnn.options import usable
 from mrcnn.spec import diff
 from reports.page import render
 
@@ -94,8 +95,9 @@ def run(
     seeds: Seeds = 1,
     changes: Changes = [],  # noqa: B006
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time; default: cores.")
+        int | None, typer.Option(min=1, help="Trials at a time; default: cores, 1 on a GPU.")
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     runs: Runs = RUNS,
     accept_old_code: Annotated[
         bool, typer.Option("--accept-old-code", help="Keep trials that other code made.")
@@ -103,11 +105,14 @@ def run(
 ) -> None:
     """Train what has no record yet, then write the page. Ctrl-C at any time; run again to go on."""
     ablation = named(name)
+    usable(device)
     grid = cells(ablation, scale, seeds, runs, changes)
     command = f"python -m ablations run {name} --scale {scale} --seeds {seeds}"
     command += "".join(f" --set '{text}'" for text in changes)
+    command += f" --device {device}" if device != "cpu" else ""
     with watching() as watch:
-        runner = Runner(runs=runs, jobs=jobs or cores(), watch=watch)
+        at_once = jobs or (cores() if device == "cpu" else 1)
+        runner = Runner(runs=runs, jobs=at_once, watch=watch, device=device)
         failed = runner.fill(grid, accept_old_code=accept_old_code)
     folder = runs / "pages" / f"{Path(name).stem}-{scale}"
     for path in render(study_of(ablation, grid, runs, command), folder):

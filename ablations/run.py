@@ -12,7 +12,6 @@ from ablations.grid import Cell
 from ablations.watch import Watch
 from ablations.worker import TRAINER, Worker, last_words, recorded, start, start_trial
 from mrcnn.atomic import write_json
-from mrcnn.provenance import code_id
 from mrcnn.spec import plain
 from mrcnn.train import trunk_folder
 from reports.record import FILE, Record, load_record
@@ -27,12 +26,14 @@ class Runner:
     """How trials are run on this machine.
 
     jobs      trials at a time, each with one thread: on few cores twice as fast as sharing them
+    device    of every trial and of the pretraining, as PyTorch names it
     trainer   the command that stands before "train ...", and what to add behind
     """
 
     runs: Path
     jobs: int
     watch: Watch
+    device: str = "cpu"
     trainer: Sequence[str] = TRAINER
     extra: Sequence[str] = ()
 
@@ -55,7 +56,8 @@ class Runner:
             while waiting or running:
                 while waiting and len(running) < self.jobs and not interrupted():
                     cell = waiting.pop(0)
-                    worker = start_trial(cell, self.runs, self.trainer, self.extra)
+                    options = "--device", self.device, *self.extra
+                    worker = start_trial(cell, self.runs, self.trainer, options)
                     running[f"{cell.row}, seed {cell.seed}"] = cell, worker
                 failed += self._collect(running)
                 finished = total - len(waiting) - len(running)
@@ -124,6 +126,7 @@ class Runner:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "trial.json", plain(cell.trial))
         options = ["--trial", str(folder / "trial.json"), "--runs", str(self.runs)]
+        options += ["--device", self.device]
         self.watch.say("pretraining the trunk, once for all rows")
         worker = start(["pretrain", *options], folder, cores(), self.trainer)
         with deferred_interrupt() as interrupted:
@@ -148,10 +151,11 @@ def pretraining_record(folder: Path) -> Record:
     record = Record(
         kind="pretraining",
         id=result["id"],
-        code_id=code_id(),
+        code_id=result["made_by"]["code_id"],
         config={"trunk": result["trunk"], "pretraining": result["config"]},
         cost=result["cost"],
         history=tuple(result["history"]),
+        made_by=result["made_by"],
     )
     record.save(folder)
     return record

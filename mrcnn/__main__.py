@@ -85,6 +85,7 @@ def train(
 def pretrain(
     trial: Annotated[Path, typer.Option(help="The trial, as JSON, whose trunk is wanted.")],
     runs: Runs = RUNS,
+    device: Device = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="PyTorch threads.")] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -99,7 +100,7 @@ def pretrain(
     if threads:
         torch.set_num_threads(threads)
     with on_terminal() as show, Interruptible(parent) as stop:
-        initial_weights(wanted, open_data(wanted, runs)[0], runs, show, stop)
+        initial_weights(wanted, open_data(wanted, runs)[0], runs, show, stop, device)
 
 
 @app.command()
@@ -117,9 +118,10 @@ def evaluate(
     from mrcnn.atomic import write_json
     from mrcnn.checkpoint import load_model
     from mrcnn.evaluate import evaluate as score
-    from mrcnn.options import assigned, with_data
+    from mrcnn.options import assigned, usable, with_data
     from mrcnn.progress import on_terminal
 
+    usable(device)
     network, trial, classes = load_model(model)
     trial = assigned(with_data(trial, data), changes, keep=("model",))
     dataset = trial.data.open("val", runs / "data")
@@ -146,9 +148,11 @@ def predict(
 ) -> None:
     """Find objects in image files: overlays to look at, and COCO-format JSON."""
     from mrcnn.checkpoint import load_model
+    from mrcnn.options import usable
     from mrcnn.predict import predict_files
     from mrcnn.progress import on_terminal
 
+    usable(device)
     network, trial, classes = load_model(model)
     with on_terminal() as show:
         predict_files(network.to(device), trial, classes, images, out, min_score, show)

@@ -19,6 +19,7 @@ from mrcnn.data.annotations import encode_mask, loaded, quiet
 from mrcnn.data.dataset import Dataset, Example
 from mrcnn.data.transforms import apply
 from mrcnn.model import MaskRCNN
+from mrcnn.precision import float32_products
 from mrcnn.progress import Show
 from mrcnn.seeds import generator
 from mrcnn.structures import Detections, Targets
@@ -77,7 +78,8 @@ def detect(
     ]
     training = model.training
     model.eval()
-    found = model.predict(model.images([view.image for view in views]))
+    with float32_products("ieee"):
+        found = model.predict(model.images([view.image for view in views]))
     model.train(training)
     return [
         _in_original(model, one.to("cpu"), image, view.image)

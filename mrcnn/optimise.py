@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mrcnn.atomic import replaced
 from mrcnn.data.transforms import AnyTransform, Flip, Resize
+from mrcnn.precision import Precision, autocast, float32_products
 
 Losses = Mapping[str, Tensor]
 Report = Callable[[int, Mapping[str, float]], None]
@@ -70,6 +71,7 @@ class TrainConfig:
     accumulate     parts a step's batch is split into, to fit in memory
     warmup_steps   over which the rate rises linearly, from warmup_factor of itself
     clip           largest norm of the gradient; None does not clip
+    precision      see mrcnn/precision.py; evaluation is in fp32 always
     augment        transforms of each training image, in order
 
     Norms and biases are not decayed.
@@ -84,7 +86,7 @@ class TrainConfig:
     warmup_steps: int = 500
     warmup_factor: float = 1 / 3
     clip: float | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     augment: tuple[AnyTransform, ...] = (Resize(), Flip())
 
     def __post_init__(self) -> None:
@@ -138,7 +140,8 @@ def optimise(
             raise KeyboardInterrupt
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
-        report(step, _one_step(model, losses, config, optimiser, scaler, step))
+        with float32_products("tf32" if config.precision == "tf32" else "ieee"):
+            report(step, _one_step(model, losses, config, optimiser, scaler, step))
         if time.monotonic() - saved_at > max(15.0, 20 * saving_took):
             began = time.monotonic()
             save_state(state, identity, step + 1, model, optimiser, scaler)
@@ -156,9 +159,8 @@ def _one_step(
     optimiser.zero_grad(set_to_none=True)
     totals: dict[str, float] = {}
     device = next(model.parameters()).device.type
-    low = torch.float16 if config.precision == "fp16" else torch.bfloat16
     for part in range(config.accumulate):
-        with torch.autocast(device, dtype=low, enabled=config.precision != "fp32"):
+        with autocast(config.precision, device):
             terms = losses(step, part)
         for name, value in terms.items():
             number = float(value.detach())
@@ -217,7 +219,7 @@ def restore(
     if not path.exists():
         return 0
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} is no saved training state ({error}); delete it") from error
     if state["identity"] != identity:

@@ -71,10 +71,7 @@ def chosen_runtime(
     parent: int | None,
 ) -> Runtime:
     """The runtime that the options describe. Raises ValueError for what is not here."""
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
+    usable(device)
     chosen = usual_kernels(trial, device)
     for text in backends or []:
         operator, _, backend = text.partition("=")
@@ -82,6 +79,14 @@ def chosen_runtime(
     with kernels.using(**chosen):
         pass
     return Runtime(device=device, threads=threads, workers=workers, kernels=chosen, parent=parent)
+
+
+def usable(device: str) -> None:
+    """Raises ValueError in one line if there is no such device here."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
 
 
 def read_json(file: Path) -> object:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -71,7 +72,7 @@ def coverage(
     targets: list[Targets], size: tuple[int, int], num_classes: int
 ) -> Float[Tensor, "n k1 h w"]:
     """Which class is visible at each pixel, one-hot, background first; padding is background."""
-    labels = torch.zeros(len(targets), *size, dtype=torch.long)
+    labels = torch.zeros(len(targets), *size, dtype=torch.long, device=targets[0].labels.device)
     for label, target in zip(labels, targets, strict=True):
         for mask, name in zip(target.masks, target.labels, strict=True):
             label[: mask.shape[0], : mask.shape[1]][mask] = name
@@ -91,21 +92,24 @@ def pretrained_trunk(
     folder: Path,
     progress: Progress,
     stop: Callable[[], bool],
+    device: str,
+    made_by: Mapping[str, Any],
 ) -> dict[str, Tensor]:
     """The weights of a pretrained trunk: read from `folder`, or made and kept there.
 
-    Beside the weights lies result.json with the losses and the time it took.
+    Beside the weights lies result.json with the losses, the time it took and what it was made by.
     Raises KeyboardInterrupt with the state saved if `stop()` turns true.
     """
     weights = folder / "trunk.safetensors"
     if not weights.exists():
         identity = folder.name
-        model, seconds = _pretrain(trunk, spec, dataset, identity, folder, progress, stop)
+        model, seconds = _pretrain(trunk, spec, dataset, identity, folder, progress, stop, device)
         history = progress.history("pretrain")
         result = {"config": plain(spec), "trunk": plain(trunk), "cost": {"train_s": seconds}}
+        result["made_by"] = made_by
         write_json(folder / "result.json", result | {"id": identity, "history": history})
         with replaced(weights) as draft:
-            save_file({k: v.contiguous() for k, v in model.trunk.state_dict().items()}, draft)
+            save_file({k: v.cpu().contiguous() for k, v in model.trunk.state_dict().items()}, draft)
         (folder / "resume.pt").unlink(missing_ok=True)
     return load_file(weights)
 
@@ -118,17 +122,21 @@ def _pretrain(
     folder: Path,
     progress: Progress,
     stop: Callable[[], bool],
+    device: str,
 ) -> tuple[DenseClassifier, float]:
     num_classes = len(dataset.classes)
-    model = seeded(spec.seed, "dense", lambda: DenseClassifier(trunk.build(), num_classes))
+    model = seeded(spec.seed, "dense", lambda: DenseClassifier(trunk.build(), num_classes)).to(
+        device
+    )
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(dataset, spec.train.batch_size, spec.seed, spec.train.augment)
 
     def losses(step: int, part: int) -> dict[str, Tensor]:
         examples = batches[step][part :: spec.train.accumulate]
-        pixels = normalised([e.image for e in examples]).pixels
+        pixels = normalised([e.image for e in examples], device=device).pixels
         size = (pixels.shape[-2], pixels.shape[-1])
-        return model.losses(pixels, coverage([e.targets for e in examples], size, num_classes))
+        covered = coverage([e.targets.to(device) for e in examples], size, num_classes)
+        return model.losses(pixels, covered)
 
     phase = progress.phase("pretrain", spec.train.steps)
     state = folder / "resume.pt"

@@ -78,7 +78,7 @@ def run_trial(
         train_set, val_set = open_data(trial, runs)
         identity = trial_id(trial, trial.data.hash(runs / "data"))
         MaskRCNN(trial.model)  # a network that cannot be is refused before any work is done
-        weights = initial_weights(trial, train_set, runs, show, stop)
+        weights = initial_weights(trial, train_set, runs, show, stop, runtime.device)
         progress = Progress(out / "progress.jsonl", show)
         model = MaskRCNN(trial.model, trial.seed, weights).to(runtime.device)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -98,7 +98,12 @@ def run_trial(
 
 
 def initial_weights(
-    trial: Trial, dataset: Dataset, runs: Path, show: Show, stop: Callable[[], bool]
+    trial: Trial,
+    dataset: Dataset,
+    runs: Path,
+    show: Show,
+    stop: Callable[[], bool],
+    device: str = "cpu",
 ) -> dict[str, Tensor] | None:
     """The weights that the trial's trunk starts from: a body's, or a pretrained trunk's, made now
     if no trial before needed it. None where they are random.
@@ -109,7 +114,10 @@ def initial_weights(
         return None
     folder, trunk = trunk_folder(trial, runs), trial.model.backbone.trunk
     progress = Progress(folder / "progress.jsonl", show)
-    return pretrained_trunk(trunk, trial.pretraining, dataset, folder, progress, stop)
+    certificate = made_by(device, {})
+    return pretrained_trunk(
+        trunk, trial.pretraining, dataset, folder, progress, stop, device, certificate
+    )
 
 
 def trunk_folder(trial: Trial, runs: Path) -> Path:

@@ -27,7 +27,13 @@ def main():
     if sys.argv[1] == "pretrain":
         folder = Path(option("--trial")).parent
         (folder / "trunk.safetensors").write_text("weights")
-        result = {"id": folder.name, "trunk": {}, "config": {}, "cost": {"train_s": 2.0}}
+        result = {
+            "id": folder.name,
+            "trunk": {},
+            "config": {},
+            "cost": {"train_s": 2.0},
+            "made_by": {"code_id": "0"},
+        }
         (folder / "result.json").write_text(json.dumps({**result, "history": []}))
         return
     out = Path(option("--out"))

@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_a_number_names_the_images(whole, monkeypatch, tmp_pa
         run_trial(TRIAL, tmp_path / "out", whole, Runtime(threads=1))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_every_precision_trains(whole, tmp_path, precision):
     trial = replace(TRIAL, train=replace(TRIAL.train, precision=precision, steps=3))
     runtime = Runtime(threads=1, kernels=usual_kernels(trial, "cpu"))
