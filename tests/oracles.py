@@ -60,8 +60,8 @@ def roi_pool(features: Tensor, roi: list[float], c: int, p: int, q: int, **k) ->
 
 
 def _bin(first: int, last: int, i: int, bins: int, length: int) -> range:
-    side = max(last - first + 1, 1) / bins
-    start, end = math.floor(i * side) + first, math.ceil((i + 1) * side) + first
+    side = max(last - first + 1, 1)
+    start, end = first + i * side // bins, first - -(i + 1) * side // bins
     return range(max(start, 0), min(end, length))
 
 

@@ -71,7 +71,7 @@ def test_losses_and_gradients_equal_those_of_a_cpu(base):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6, msg=name)
     for name, one in found["cuda"][1].items():
         two = found["cpu"][1][name]
-        assert float((one - two).norm()) <= 1e-3 * float(two.norm()) + 1e-7, name
+        assert float((one - two).norm()) <= 1e-2 * float(two.norm()) + 1e-7, name
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -4,7 +4,8 @@ Specification
   box       x1 = r(x1 s) .. x2 = r(x2 s), both pixels included, at least one wide; r rounds halves
             away from zero
   bins      bin i of n covers pixels floor(i side / n) .. ceil((i + 1) side / n) - 1 of the box,
-            cut to the map; neighbours may share a pixel
+            cut to the map; neighbours may share a pixel. The shipped kernels compute these edges
+            in float32: where i side / n is whole they may take a pixel more (side 57, 7 bins)
   empty     a bin without pixels is 0; no RoIs give an empty result
   gradient  to the first maximum of each bin; RoIs are constants
 """

@@ -43,11 +43,11 @@ def pixels_of_bins(
     first: Float[Tensor, " k"], last: Float[Tensor, " k"], bins: int, length: int
 ) -> Bool[Tensor, "k {bins} {length}"]:
     """Which of the pixels 0 .. length - 1 each bin between two whole pixels contains."""
-    side = (last - first + 1).clamp(min=1)[:, None] / bins
-    index = torch.arange(bins, device=first.device, dtype=first.dtype)
-    start = (index * side).floor() + first[:, None]
-    end = ((index + 1) * side).ceil() + first[:, None]
-    pixel = torch.arange(length, device=first.device, dtype=first.dtype)
+    low, side = first.long()[:, None], (last - first + 1).clamp(min=1).long()[:, None]
+    index = torch.arange(bins, device=first.device)
+    start = low + (index * side).div(bins, rounding_mode="floor")  # whole numbers: no division
+    end = low - (-(index + 1) * side).div(bins, rounding_mode="floor")  # that float could tip over
+    pixel = torch.arange(length, device=first.device)
     return (pixel >= start[..., None]) & (pixel < end[..., None])
 
 
