@@ -4,9 +4,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablations.grid import Cell
 from ablations.watch import Watch
@@ -17,6 +18,8 @@ from mrcnn.train import trunk_folder
 from reports.record import FILE, Record, load_record
 
 POLL_S = 0.25
+PHASES = {"train": (0.0, 0.85), "evaluate": (0.85, 0.15)}
+"""Where each phase of a trial begins and how much of its time it takes, about."""
 PATIENCE_S = 20.0
 """How long an interrupted worker has to save its state before it is killed."""
 
@@ -62,13 +65,11 @@ class Runner:
                 failed += self._collect(running)
                 finished = total - len(waiting) - len(running)
                 notes = {name: worker.progress() for name, (_, worker) in running.items()}
-                shares = sum(
-                    n["step"] / n["of"] for n in notes.values() if n.get("phase") == "train"
-                )
-                self.watch.show(notes, finished, total, time_left(began, finished + shares, total))
+                done_so_far = finished + sum(share(note) for note in notes.values())
+                self.watch.show(notes, finished, total, time_left(began, done_so_far, total))
                 if interrupted():
                     self._stop([worker for _, worker in running.values()])
-                    failed += self._collect(running)
+                    self._collect(running, stopping=True)
                     raise KeyboardInterrupt
                 time.sleep(POLL_S)
         return failed
@@ -85,15 +86,20 @@ class Runner:
             }
             self.watch.say(f"{count} {state}: {then[state]}")
 
-    def _collect(self, running: dict[str, tuple[Cell, Worker]]) -> list[Cell]:
-        """Make the records of the workers that have ended; returns the failed ones."""
+    def _collect(
+        self, running: dict[str, tuple[Cell, Worker]], *, stopping: bool = False
+    ) -> list[Cell]:
+        """Make the records of the workers that have ended; returns the failed ones.
+
+        stopping   a worker that was asked to stop may die of it, while it still starts: no failure
+        """
         failed = []
         for name, (cell, worker) in list(running.items()):
             if worker.process.poll() is None:
                 continue
             del running[name]
             code = worker.close()
-            if code == 130:
+            if code == 130 or (stopping and code != 0):
                 continue
             record = recorded(cell, code)
             if record.error is None:
@@ -168,6 +174,12 @@ def summary(record: Record) -> str:
         for name in ("mask AP", "box AP")
         if name in record.metrics
     )
+
+
+def share(note: Mapping[str, Any]) -> float:
+    """How much of its trial a running worker has done, by its last note: 0 to 1."""
+    begins, takes = PHASES.get(note.get("phase", ""), (0.0, 0.0))
+    return begins + takes * note["step"] / note["of"] if takes else 0.0
 
 
 def time_left(began: float, done: float, total: int) -> str:

@@ -137,9 +137,21 @@ def test_other_code_runs_again_unless_accepted(tmp_path):
 
 def test_a_folder_in_use_is_refused_by_name(tmp_path):
     runs = tmp_path / "runs"
-    first = start(runs, 1, FAKE_SLEEP="0.5")
+    first = start(runs, 1, FAKE_STEPS="100000")
     wait_for(lambda: len(trained(runs)) >= 1)
     code, _, error = finish(start(runs, 1))
     assert code == 2
     assert f"process {first.pid} is at work here" in error
-    assert finish(first)[0] == 0
+    first.send_signal(signal.SIGINT)
+    assert finish(first)[0] == 130
+
+
+def test_the_time_left_counts_both_phases_of_a_trial():
+    from ablations.run import share
+
+    def note(phase, step):
+        return {"phase": phase, "step": step, "of": 10}
+
+    halves = [share(note("train", 5)), share(note("train", 10)), share(note("evaluate", 5))]
+    assert 0 < halves[0] < halves[1] < halves[2] < share(note("evaluate", 10)) == 1
+    assert share({}) == 0
