@@ -9,13 +9,14 @@ from importlib import metadata
 
 from kernels.box_iou import box_iou
 from kernels.nms import nms
-from kernels.op import Op, operators, using
+from kernels.op import Backend, Op, operators, using
 from kernels.paste_masks import paste_masks
 from kernels.roi_align import roi_align
 from kernels.roi_pool import roi_pool
 from kernels.roi_warp import roi_warp
 
 __all__ = [
+    "Backend",
     "Op",
     "box_iou",
     "foreign",

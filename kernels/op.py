@@ -1,50 +1,120 @@
 """An operator is one mathematical function: a readable reference and any number of faster twins."""
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_named: ContextVar[Mapping[str, str]] = ContextVar("backends chosen by name")
+from kernels.library import NAMESPACE, Arguments, Definition, define, holds_tensors, tensors_of
+
+_named: ContextVar[Mapping[str, str]] = ContextVar("backends by name", default={})  # noqa: B039
 _operators: dict[str, "Op"] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """One implementation of an operator. Tensors reach it checked, and in float32 or wider.
+
+    forward    (**arguments) -> result
+    backward   (grad, **arguments) -> the gradients of the operator's differentiable arguments;
+               None takes that of `forward` by autograd
+    devices    device types it runs on
+    """
+
+    forward: Callable[..., Tensor]
+    backward: Callable[..., Sequence[Tensor]] | None = None
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    def __call__(self, **arguments: Any) -> Tensor:
+        return self.forward(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Op:
     """One function, many implementations, one signature.
 
-    reference   the definition, in any floating dtype, with autograd
-    backends    name -> implementation; every one claims to equal the reference
-    default     device type -> the backend taken when none is named; "cpu" serves any other device
-    ulps        allowed error in units of the dtype's epsilon times the largest |value| read
-    source      the paper or specification that the reference follows
+    schema           of the arguments, as PyTorch writes it, the backend's name left out
+    differentiable   arguments that receive gradients, float tensors or lists of them
+    shape            (**arguments) -> an empty result, from the arguments' shapes alone
+    check            (**arguments) raises ValueError for values that the specification forbids
+    reference        the definition, in any floating dtype, with autograd
+    backends         name -> implementation; every one claims to equal the reference
+    default          device type -> the backend taken when none is named; "cpu" stands for the rest
+    linear           in its differentiable arguments, for options it is given as (**arguments): the
+                     backward pass then has a backward pass of its own, the operator itself
+    ulps             allowed error in units of the dtype's epsilon times the largest |value| read
+    source           the paper or specification that the reference follows
     """
 
     name: str
+    schema: str
+    differentiable: tuple[str, ...] = ()
+    shape: Callable[..., Tensor]
+    check: Callable[..., None] = lambda **_: None
     reference: Callable[..., Tensor]
-    backends: Mapping[str, Callable[..., Tensor]]
+    backends: Mapping[str, Backend]
     default: Mapping[str, str]
+    linear: Callable[..., bool] = lambda **_: False
     ulps: float
     source: str
 
     def __post_init__(self) -> None:
         _operators[self.name] = self
+        define(self.definition)
 
-    def backend(self, device: torch.device, name: str | None = None) -> Callable[..., Tensor]:
-        """The implementation named, or chosen by `using`, or usual for the device.
+    @property
+    def definition(self) -> Definition:
+        """This operator as PyTorch sees it."""
+        return Definition(
+            name=self.name,
+            schema=self.schema,
+            differentiable=self.differentiable,
+            forward=partial(_computed, self),
+            backward=partial(_gradients, self),
+            shape=self.shape,
+            linear=self.linear,
+        )
 
-        Raises ValueError naming the choices for a backend that is not there.
+    def __call__(self, *, backend: str | None, **arguments: Any) -> Any:
+        """The result by the backend named, chosen by `using`, or usual for the tensors' device.
+
+        Raises ValueError naming the choices for a backend that is not there, or not for the device.
         """
-        usual = self.default.get(device.type, self.default["cpu"])
-        chosen = name or _named.get({}).get(self.name) or usual
-        if chosen not in self.backends:
-            raise ValueError(_unknown(chosen, self.backends, f"backend of {self.name}"))
-        return self.backends[chosen]
+        name = self.chosen(tensors_of(arguments)[0].device.type, backend)
+        operator = getattr(getattr(torch.ops, NAMESPACE), self.name)
+        return operator(*(self._constant(n, arguments[n]) for n in self.definition.names), name)
+
+    def _constant(self, name: str, value: Any) -> Any:
+        """Without its history, a tensor that no gradient reaches: the result then needs none."""
+        fixed = isinstance(value, Tensor) and name not in self.differentiable
+        return value.detach() if fixed else value
+
+    def chosen(self, device: str, backend: str | None = None) -> str:
+        """The name of the backend that a call on `device` takes; raises as calling does."""
+        name = backend or _named.get().get(self.name)
+        name = name or self.default.get(device, self.default["cpu"])
+        if name not in self.backends:
+            raise ValueError(_unknown(name, self.backends, f"backend of {self.name}"))
+        if device not in self.backends[name].devices:
+            where = ", ".join(self.backends[name].devices)
+            raise ValueError(f"{self.name}: backend {name!r} runs on {where}, tensors on {device}")
+        return name
+
+
+def lazily(module: str, function: str) -> Callable[..., Any]:
+    """A function that is imported when it is first called: what it needs need not be installed."""
+
+    def imported_when_called(*tensors: Any, **arguments: Any) -> Any:
+        return getattr(importlib.import_module(module), function)(*tensors, **arguments)
+
+    return imported_when_called
 
 
 @contextmanager
@@ -59,7 +129,7 @@ def using(**backends: str) -> Iterator[None]:
         if backend not in _operators[operator].backends:
             choices = _operators[operator].backends
             raise ValueError(_unknown(backend, choices, f"backend of {operator}"))
-    token = _named.set({**_named.get({}), **backends})
+    token = _named.set({**_named.get(), **backends})
     try:
         yield
     finally:
@@ -75,3 +145,61 @@ def _unknown(name: str, choices: Mapping[str, Any], kind: str) -> str:
     near = difflib.get_close_matches(name, choices, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{name!r} is no {kind}{hint} (choose from {', '.join(sorted(choices))})"
+
+
+def _computed(op: Op, arguments: Arguments, backend: str) -> Tensor:
+    op.check(**arguments)
+    first = tensors_of(arguments)[0]
+    with torch.autocast(first.device.type, enabled=False):
+        found = op.backends[backend].forward(**_widened(arguments))
+    return _returned(found, first, op.shape(**arguments) if found.dim() == 4 else found)
+
+
+def _gradients(op: Op, grad: Tensor, arguments: Arguments, backend: str) -> list[Tensor]:
+    chosen, wide = op.backends[backend], _widened(arguments)
+    grad = _wide(grad)
+    with torch.autocast(grad.device.type, enabled=False):
+        backward = chosen.backward or _by_autograd(op, chosen.forward)
+        found = backward(grad, **wide)
+    like = tensors_of(arguments, op.differentiable)
+    return [_returned(g, t, t) for g, t in zip(found, like, strict=True)]
+
+
+def _by_autograd(op: Op, forward: Callable[..., Tensor]) -> Callable[..., Sequence[Tensor]]:
+    def backward(grad: Tensor, **arguments: Any) -> Sequence[Tensor]:
+        def of(*tensors: Any) -> Tensor:
+            return forward(**{**arguments, **dict(zip(op.differentiable, tensors, strict=True))})
+
+        _, pull, *_ = torch.func.vjp(of, *(arguments[n] for n in op.differentiable))
+        return tensors_of(dict(enumerate(pull(grad))))
+
+    return backward
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Float32 for half precision: RoIs in it would be off by half a pixel near column 1000."""
+    return tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor
+
+
+def _widened(arguments: Arguments) -> Arguments:
+    def each(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return _wide(value)
+        return [_wide(t) for t in value] if holds_tensors(value) else value
+
+    return {name: each(value) for name, value in arguments.items()}
+
+
+def _returned(found: Tensor, first: Tensor, like: Tensor) -> Tensor:
+    """The result in the dtype of the first argument and the layout of `like`; never an alias."""
+    if found.is_floating_point():
+        found = found.to(first.dtype)
+    if found.dim() == 4:
+        found = found.contiguous(memory_format=layout_of(like))
+    return found
+
+
+def layout_of(tensor: Tensor) -> torch.memory_format:
+    """channels_last for a tensor that is laid out so and not otherwise; else contiguous."""
+    last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not tensor.is_contiguous() else torch.contiguous_format

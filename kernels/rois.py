@@ -1,15 +1,14 @@
-"""What the RoI operators share: their checks, their precision, and the hat function."""
+"""What the RoI operators share: their checks, the shape of their result, and the hat function."""
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Op
+from kernels.op import layout_of
 
 Size = int | tuple[int, int]
-HALF = (torch.float16, torch.bfloat16)
 ELEMENTS_AT_ONCE = 2**25
 """Largest temporary of a reference, in elements: 128 MB in float32."""
 
@@ -22,10 +21,7 @@ def pair(size: Size) -> tuple[int, int]:
 def check_rois(
     op: str, features: Tensor, rois: Tensor, output_size: Size, spatial_scale: float
 ) -> None:
-    """Raises ValueError, in one line, for arguments no RoI operator can work with.
-
-    Values are looked at on the CPU only: elsewhere that would wait for the device.
-    """
+    """Raises ValueError, in one line, for shapes and sizes no RoI operator can work with."""
     if features.dim() != 4 or not features.is_floating_point():
         raise ValueError(f"{op}: features must be floating (n, c, h, w), got {_is(features)}")
     if rois.dim() != 2 or rois.shape[1] != 5 or not rois.is_floating_point():
@@ -36,39 +32,45 @@ def check_rois(
         raise ValueError(f"{op}: output_size must be at least 1, got {output_size}")
     if not spatial_scale > 0:
         raise ValueError(f"{op}: spatial_scale must be positive, got {spatial_scale}")
+
+
+def check_values(*, features: Tensor, rois: Tensor, **_: Any) -> None:
+    """Raises ValueError, in one line, for a RoI that is not finite or of an image not there.
+
+    Looked at on the CPU only: elsewhere that would wait for the device.
+    """
     if rois.device.type != "cpu" or not len(rois):
         return
     if not bool(rois.isfinite().all()):
         row = int((~rois.isfinite()).any(1).nonzero()[0])
-        raise ValueError(f"{op}: RoI {row} is not finite: {rois[row].tolist()}")
+        raise ValueError(f"RoI {row} is not finite: {rois[row].tolist()}")
     low, high = rois[:, 0].aminmax()
     if low < 0 or high >= len(features):
         raise ValueError(
-            f"{op}: image indices must be 0 to {len(features) - 1}, got {int(low)} to {int(high)}"
+            f"image indices must be 0 to {len(features) - 1}, got {int(low)} to {int(high)}"
         )
+
+
+def pooled(*, features: Tensor, rois: Tensor, output_size: list[int], **_: Any) -> Tensor:
+    """An empty result of a RoI operator: (k, c, *output_size), laid out as the features are."""
+    shape = (rois.shape[0], features.shape[1], *output_size)
+    return features.new_empty(shape).contiguous(memory_format=layout_of(features))
 
 
 def _is(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def check_sampling(op: str, sampling_ratio: int | str, reduce: str) -> None:
-    """Raises ValueError unless the samples of a bin and their reduction are ones there are."""
+def check_sampling(op: str, sampling_ratio: int | str, reduce: str) -> int:
+    """The ratio as backends take it: 0 is adaptive.
+
+    Raises ValueError unless the samples of a bin and their reduction are ones there are.
+    """
     if sampling_ratio != "adaptive" and (isinstance(sampling_ratio, str) or sampling_ratio < 1):
         raise ValueError(f"{op}: sampling_ratio must be >= 1 or 'adaptive', got {sampling_ratio!r}")
     if reduce not in ("mean", "max"):
         raise ValueError(f"{op}: reduce must be 'mean' or 'max', got {reduce!r}")
-
-
-def run(op: Op, backend: str | None, features: Tensor, rois: Tensor, **options: object) -> Tensor:
-    """Call a backend with coordinates and sums in float32 or wider; the result has features' dtype.
-
-    RoIs in half precision would be off by half a pixel near column 1000, so none ever is.
-    """
-    chosen: Callable[..., Tensor] = op.backend(features.device, backend)
-    wide = torch.promote_types(features.dtype, torch.float32)
-    with torch.autocast(features.device.type, enabled=False):
-        return chosen(features.to(wide), rois.detach().to(wide), **options).to(features.dtype)
+    return 0 if isinstance(sampling_ratio, str) else sampling_ratio
 
 
 def hat(

@@ -9,12 +9,18 @@ from torch import Tensor
 from torchvision import ops
 
 from kernels.box_iou import reference
-from kernels.op import Op
+from kernels.op import Backend, Op
 
 BOX_IOU = Op(
     name="box_iou",
+    schema="Tensor a, Tensor b",
+    differentiable=("a", "b"),
+    shape=lambda a, b: a.new_empty((a.shape[0], b.shape[0])),
     reference=reference.box_iou,
-    backends={"reference": reference.box_iou, "torchvision": ops.box_iou},
+    backends={
+        "reference": Backend(forward=reference.box_iou),
+        "torchvision": Backend(forward=lambda a, b: ops.box_iou(a, b)),
+    },
     default={"cpu": "reference"},
     ulps=8.0,
     source='Everingham et al. 2010, "The PASCAL VOC Challenge", sec. 4.2',
@@ -32,4 +38,4 @@ def box_iou(
     for boxes in (a, b):
         if boxes.dim() != 2 or boxes.shape[1] != 4:
             raise ValueError(f"box_iou: boxes must be (n, 4), got {tuple(boxes.shape)}")
-    return BOX_IOU.backend(a.device, backend)(a, b)
+    return BOX_IOU(a=a, b=b, backend=backend)

@@ -5,17 +5,43 @@ unless its IoU with one already kept is greater than the threshold. Indices come
 Not differentiable. NaN scores are refused on the CPU, undefined elsewhere.
 """
 
+from typing import Any
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchvision import ops
 
 from kernels.nms import reference
-from kernels.op import Op
+from kernels.op import Backend, Op
+
+
+def some_of(boxes: Tensor, **_: Any) -> Tensor:
+    """An empty result: as many indices as the values will say, at most one per box."""
+    count = torch.library.get_ctx().new_dynamic_size()
+    return torch.empty(count, dtype=torch.long, device=boxes.device)
+
+
+def check_scores(scores: Tensor, **_: Any) -> None:
+    """Raises ValueError for a score that is NaN; looked at on the CPU only."""
+    if scores.device.type == "cpu" and bool(scores.isnan().any()):
+        raise ValueError(f"nms: the score of box {int(scores.isnan().nonzero()[0])} is NaN")
+
 
 NMS = Op(
     name="nms",
+    schema="Tensor boxes, Tensor scores, float iou_threshold",
+    shape=some_of,
+    check=check_scores,
     reference=reference.nms,
-    backends={"reference": reference.nms, "torchvision": ops.nms},
+    backends={
+        "reference": Backend(forward=reference.nms),
+        "torchvision": Backend(
+            forward=lambda boxes, scores, iou_threshold: ops.nms(
+                boxes, scores.to(boxes.dtype), iou_threshold
+            )
+        ),
+    },
     default={"cpu": "torchvision"},
     ulps=0.0,
     source='Girshick et al. 2014, "R-CNN", sec. 2.2',
@@ -39,7 +65,4 @@ def nms(
         raise ValueError(f"nms: boxes must be (n, 4) and scores (n,), got {shapes}")
     if not 0 <= iou_threshold <= 1:
         raise ValueError(f"nms: iou_threshold must be 0 to 1, got {iou_threshold}")
-    if scores.device.type == "cpu" and bool(scores.isnan().any()):
-        raise ValueError(f"nms: the score of box {int(scores.isnan().nonzero()[0])} is NaN")
-    wide = boxes.float() if boxes.itemsize < 4 else boxes
-    return NMS.backend(boxes.device, backend)(wide, scores.to(wide.dtype), iou_threshold)
+    return NMS(boxes=boxes, scores=scores, iou_threshold=iou_threshold, backend=backend)

@@ -8,20 +8,35 @@ Specification
              (corners not aligned, edges repeated). What lies outside the image is cut off
   threshold  a pixel is set where the value is at least the threshold; None keeps the values
   empty      no masks give an empty result; a box of no size gives an empty mask (exact)
+  gradient   none
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kernels.op import Op
+from kernels.op import Backend, Op
 from kernels.paste_masks import reference, torchvision
+
+
+def bitmaps(masks: Tensor, size: Sequence[int], threshold: float | None, **_: Any) -> Tensor:
+    """An empty result: one image per mask, of bits where there is a threshold."""
+    dtype = masks.dtype if threshold is None else torch.bool
+    return masks.new_empty((masks.shape[0], *size), dtype=dtype)
+
 
 PASTE_MASKS = Op(
     name="paste_masks",
+    schema="Tensor masks, Tensor boxes, int[] size, str method, float? threshold",
+    shape=bitmaps,
     reference=reference.paste_masks,
-    backends={"reference": reference.paste_masks, "torchvision": torchvision.paste_masks},
+    backends={
+        "reference": Backend(forward=reference.paste_masks),
+        "torchvision": Backend(forward=torchvision.paste_masks),
+    },
     default={"cpu": "reference"},
     ulps=64.0,
     source='He et al. 2017, "Mask R-CNN", sec. 3.1, "Inference"',
@@ -51,5 +66,6 @@ def paste_masks(
         raise ValueError(f"paste_masks: boxes must be (n, 4), got {tuple(boxes.shape)}")
     if min(size) < 1 or method not in ("exact", "grown"):
         raise ValueError(f"paste_masks: there is no {method=} for {size=}")
-    chosen = PASTE_MASKS.backend(masks.device, backend)
-    return chosen(masks.float(), boxes.float(), size=size, method=method, threshold=threshold)
+    return PASTE_MASKS(
+        masks=masks, boxes=boxes, size=size, method=method, threshold=threshold, backend=backend
+    )

@@ -1,5 +1,6 @@
 """Mask pasting as two matrices of hat weights per mask: one for its rows, one for its columns."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ def paste_masks(
     masks: Float[Tensor, "n m m"],
     boxes: Float[Tensor, "n 4"],
     *,
-    size: tuple[int, int],
+    size: Sequence[int],
     method: Literal["exact", "grown"],
     threshold: float | None,
 ) -> Tensor:

@@ -1,5 +1,6 @@
 """Mask pasting by torchvision's own function, one mask at a time."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from jaxtyping import Float
@@ -11,7 +12,7 @@ def paste_masks(
     masks: Float[Tensor, "n m m"],
     boxes: Float[Tensor, "n 4"],
     *,
-    size: tuple[int, int],
+    size: Sequence[int],
     method: Literal["exact", "grown"],
     threshold: float | None,
 ) -> Tensor:
@@ -25,5 +26,5 @@ def paste_masks(
     if not len(masks):
         soft = masks.new_zeros(0, *size)
     else:
-        soft = paste_masks_in_image(masks[:, None], boxes, size, padding=1)[:, 0]
+        soft = paste_masks_in_image(masks[:, None], boxes, tuple(size), padding=1)[:, 0]
     return soft if threshold is None else soft >= threshold

@@ -17,17 +17,23 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Op
+from kernels.op import Backend, Op
 from kernels.roi_align import reference, separable, torchvision
-from kernels.rois import check_rois, check_sampling, pair, run
+from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
 ROI_ALIGN = Op(
     name="roi_align",
+    schema="Tensor features, Tensor rois, int[] output_size, float spatial_scale,"
+    " int sampling_ratio, bool aligned, str reduce",
+    differentiable=("features",),
+    shape=pooled,
+    check=check_values,
+    linear=lambda *, reduce, **_: reduce == "mean",
     reference=reference.roi_align,
     backends={
-        "reference": reference.roi_align,
-        "separable": separable.roi_align,
-        "torchvision": torchvision.roi_align,
+        "reference": Backend(forward=reference.roi_align),
+        "separable": Backend(forward=separable.roi_align),
+        "torchvision": Backend(forward=torchvision.roi_align, backward=torchvision.backward),
     },
     default={"cpu": "torchvision"},
     ulps=64.0,
@@ -56,15 +62,13 @@ def roi_align(
     Source: He et al. 2017, "Mask R-CNN", sec. 3, "RoIAlign".
     """
     check_rois("roi_align", features, rois, output_size, spatial_scale)
-    check_sampling("roi_align", sampling_ratio, reduce)
-    return run(
-        ROI_ALIGN,
-        backend,
-        features,
-        rois,
+    return ROI_ALIGN(
+        features=features,
+        rois=rois,
         output_size=pair(output_size),
         spatial_scale=spatial_scale,
-        sampling_ratio=sampling_ratio,
+        sampling_ratio=check_sampling("roi_align", sampling_ratio, reduce),
         aligned=aligned,
         reduce=reduce,
+        backend=backend,
     )

@@ -4,6 +4,7 @@ All sample points of all bins form one regular grid over the RoI, so bilinear re
 matrices of hat weights, one per axis. The mean of a bin's samples is the mean of their rows.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -17,9 +18,9 @@ def roi_align(
     features: Float[Tensor, "n c h w"],
     rois: Float[Tensor, "k 5"],
     *,
-    output_size: tuple[int, int],
+    output_size: Sequence[int],
     spatial_scale: float,
-    sampling_ratio: int | Literal["adaptive"],
+    sampling_ratio: int,
     aligned: bool,
     reduce: Literal["mean", "max"],
 ) -> Float[Tensor, "k c oh ow"]:
@@ -47,9 +48,9 @@ def roi_align(
 def sample_weights(
     features: Tensor,
     rois: Float[Tensor, "k 5"],
-    output_size: tuple[int, int],
+    output_size: Sequence[int],
     spatial_scale: float,
-    sampling_ratio: int | Literal["adaptive"],
+    sampling_ratio: int,
     aligned: bool,
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     """Per axis the weights (k, bins, samples, pixels) and which samples are used, (k, samples)."""
@@ -63,9 +64,9 @@ def sample_weights(
 
 
 def _axis(
-    start: Tensor, end: Tensor, bins: int, sampling_ratio: int | Literal["adaptive"], length: int
+    start: Tensor, end: Tensor, bins: int, sampling_ratio: int, length: int
 ) -> tuple[Float[Tensor, "k bins i pixels"], Bool[Tensor, "k i"]]:
-    if sampling_ratio == "adaptive":
+    if not sampling_ratio:
         count = ((end - start) / bins).ceil().clamp(min=0)
         most = int(count.max()) if len(count) else 0
     else:

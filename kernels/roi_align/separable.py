@@ -5,6 +5,7 @@ other backends wins on large maps. The backward pass is two more products: it is
 backend worth having. Nothing is copied per RoI.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -18,9 +19,9 @@ def roi_align(
     features: Float[Tensor, "n c h w"],
     rois: Float[Tensor, "k 5"],
     *,
-    output_size: tuple[int, int],
+    output_size: Sequence[int],
     spatial_scale: float,
-    sampling_ratio: int | Literal["adaptive"],
+    sampling_ratio: int,
     aligned: bool,
     reduce: Literal["mean", "max"],
 ) -> Float[Tensor, "k c oh ow"]:
@@ -44,7 +45,7 @@ def roi_align(
 
     if reduce == "mean":
         return read(mean_of_bin(wy, used[0]), mean_of_bin(wx, used[1]))
-    if sampling_ratio == "adaptive":
+    if not sampling_ratio:
         fine = read(wy.flatten(1, 2), wx.flatten(1, 2))
         samples = fine.unflatten(2, (output_size[0], -1)).unflatten(4, (output_size[1], -1))
         return max_of_bin(samples, *used)

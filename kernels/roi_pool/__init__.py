@@ -7,20 +7,28 @@ Specification
             cut to the map; neighbours may share a pixel. The shipped kernels compute these edges
             in float32: where i side / n is whole they may take a pixel more (side 57, 7 bins)
   empty     a bin without pixels is 0; no RoIs give an empty result
-  gradient  to the first maximum of each bin; RoIs are constants
+  gradient  to the maximum of each bin; where several are equal, any split of it among them that
+            sums to one; RoIs are constants
 """
 
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Op
+from kernels.op import Backend, Op
 from kernels.roi_pool import reference, torchvision
-from kernels.rois import check_rois, pair, run
+from kernels.rois import check_rois, check_values, pair, pooled
 
 ROI_POOL = Op(
     name="roi_pool",
+    schema="Tensor features, Tensor rois, int[] output_size, float spatial_scale",
+    differentiable=("features",),
+    shape=pooled,
+    check=check_values,
     reference=reference.roi_pool,
-    backends={"reference": reference.roi_pool, "torchvision": torchvision.roi_pool},
+    backends={
+        "reference": Backend(forward=reference.roi_pool),
+        "torchvision": Backend(forward=torchvision.roi_pool, backward=torchvision.backward),
+    },
     default={"cpu": "torchvision"},
     ulps=0.0,
     source='Girshick 2015, "Fast R-CNN", sec. 2.1',
@@ -41,5 +49,10 @@ def roi_pool(
     Source: Girshick 2015, "Fast R-CNN", sec. 2.1.
     """
     check_rois("roi_pool", features, rois, output_size, spatial_scale)
-    size = pair(output_size)
-    return run(ROI_POOL, backend, features, rois, output_size=size, spatial_scale=spatial_scale)
+    return ROI_POOL(
+        features=features,
+        rois=rois,
+        output_size=pair(output_size),
+        spatial_scale=spatial_scale,
+        backend=backend,
+    )

@@ -1,5 +1,7 @@
 """RoIPool, written to be read."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -11,7 +13,7 @@ def roi_pool(
     features: Float[Tensor, "n c h w"],
     rois: Float[Tensor, "k 5"],
     *,
-    output_size: tuple[int, int],
+    output_size: Sequence[int],
     spatial_scale: float,
 ) -> Float[Tensor, "k c oh ow"]:
     """The definition; see the specification. Chunked over RoIs.

@@ -16,17 +16,23 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Op
+from kernels.op import Backend, Op
+from kernels.roi_align import ROI_ALIGN
 from kernels.roi_warp import reference
-from kernels.rois import check_rois, check_sampling, pair, run
+from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
 ROI_WARP = Op(
     name="roi_warp",
+    schema="Tensor features, Tensor rois, int[] output_size, float spatial_scale,"
+    " int sampling_ratio, str reduce, str box, str sampling",
+    differentiable=("features",),
+    shape=pooled,
+    check=check_values,
+    linear=lambda *, reduce, sampling, **_: reduce == "mean" or sampling == "mnc",
     reference=reference.roi_warp,
     backends={
-        "reference": reference.roi_warp,
-        "separable": reference.through("separable"),
-        "torchvision": reference.through("torchvision"),
+        "reference": Backend(forward=reference.roi_warp),
+        **{name: reference.through(name) for name in ROI_ALIGN.backends if name != "reference"},
     },
     default={"cpu": "torchvision"},
     ulps=64.0,
@@ -54,18 +60,17 @@ def roi_warp(
     Source: Dai et al. 2016, sec. 4; He et al. 2017, Table 2c.
     """
     check_rois("roi_warp", features, rois, output_size, spatial_scale)
-    check_sampling("roi_warp", sampling_ratio, reduce)
+    ratio = check_sampling("roi_warp", sampling_ratio, reduce)
     if box not in ("inclusive", "plain") or sampling not in ("regular", "mnc"):
         raise ValueError(f"roi_warp: there is no {box=} with {sampling=}")
-    return run(
-        ROI_WARP,
-        "reference" if sampling == "mnc" and backend is None else backend,
-        features,
-        rois,
+    return ROI_WARP(
+        features=features,
+        rois=rois,
         output_size=pair(output_size),
         spatial_scale=spatial_scale,
-        sampling_ratio=sampling_ratio,
+        sampling_ratio=ratio,
         reduce=reduce,
         box=box,
         sampling=sampling,
+        backend="reference" if sampling == "mnc" and backend is None else backend,
     )

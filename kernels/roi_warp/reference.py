@@ -1,12 +1,13 @@
 """RoIWarp, as RoIAlign on a rounded box, and the layer of MNC."""
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kernels.op import Backend
 from kernels.roi_align import ROI_ALIGN
 from kernels.roi_pool.reference import rounded
 from kernels.rois import ELEMENTS_AT_ONCE, hat
@@ -16,42 +17,58 @@ def roi_warp(
     features: Float[Tensor, "n c h w"],
     rois: Float[Tensor, "k 5"],
     *,
-    output_size: tuple[int, int],
+    output_size: Sequence[int],
     spatial_scale: float,
     sampling_ratio: int,
     reduce: Literal["mean", "max"],
     box: Literal["inclusive", "plain"],
     sampling: Literal["regular", "mnc"],
-    align: str = "reference",
 ) -> Float[Tensor, "k c oh ow"]:
-    """The definition; see the specification. `align` is the RoIAlign that reads the rounded box.
+    """The definition; see the specification.
 
-    Raises ValueError where another backend than the reference is asked for MNC's layer.
+    Raises nothing: arguments were checked by the operator.
     Source: Dai et al. 2016, sec. 4.
     """
     if sampling == "mnc":
-        if align != "reference":
-            raise ValueError(f"roi_warp: {align} cannot sample as MNC does; use the reference")
         return _mnc(features, rois, output_size, spatial_scale)
-    boxes = rounded_boxes(rois, spatial_scale, box)
-    return ROI_ALIGN.backends[align](
-        features,
-        boxes,
-        output_size=output_size,
-        spatial_scale=1.0,
-        sampling_ratio=sampling_ratio,
-        aligned=True,
-        reduce=reduce,
-    )
+    options = _aligned(rois, output_size, spatial_scale, sampling_ratio, reduce, box)
+    return ROI_ALIGN.reference(features, **options)
 
 
-def through(align: str) -> Callable[..., Tensor]:
-    """RoIWarp computed by another backend of RoIAlign."""
+def through(align: str) -> Backend:
+    """RoIWarp as the RoIAlign of that name on rounded boxes. MNC's sampling it cannot do."""
+    chosen = ROI_ALIGN.backends[align]
 
-    def roi_warp_through(*tensors: Tensor, **options: object) -> Tensor:
-        return roi_warp(*tensors, align=align, **options)  # type: ignore[arg-type]
+    def forward(features: Tensor, *, sampling: str, **options: Any) -> Tensor:
+        if sampling == "mnc":
+            raise ValueError(f"roi_warp: {align} cannot sample as MNC does; use the reference")
+        return chosen.forward(features=features, **_aligned(**options))
 
-    return roi_warp_through
+    def backward(grad: Tensor, *, features: Tensor, sampling: str, **options: Any) -> Any:
+        assert chosen.backward is not None
+        return chosen.backward(grad, features=features, **_aligned(**options))
+
+    reverse = backward if chosen.backward is not None else None
+    return Backend(forward=forward, backward=reverse, devices=chosen.devices)
+
+
+def _aligned(
+    rois: Tensor,
+    output_size: Sequence[int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    reduce: str,
+    box: Literal["inclusive", "plain"],
+) -> dict[str, Any]:
+    """What RoIAlign is called with to do as RoIWarp does."""
+    return {
+        "rois": rounded_boxes(rois, spatial_scale, box),
+        "output_size": output_size,
+        "spatial_scale": 1.0,
+        "sampling_ratio": sampling_ratio,
+        "aligned": True,
+        "reduce": reduce,
+    }
 
 
 def rounded_boxes(
@@ -65,7 +82,7 @@ def rounded_boxes(
 
 
 def _mnc(
-    features: Tensor, rois: Tensor, output_size: tuple[int, int], spatial_scale: float
+    features: Tensor, rois: Tensor, output_size: Sequence[int], spatial_scale: float
 ) -> Tensor:
     height, width = features.shape[2:]
     at_once = max(1, ELEMENTS_AT_ONCE // max(features.shape[1:].numel(), 1))

@@ -8,6 +8,7 @@ import torch
 from benchmarks import timing
 from benchmarks.cases import CASES
 from benchmarks.timing import Timing, backends_of, measure
+from kernels import Backend
 from kernels.nms import NMS
 
 
@@ -25,7 +26,7 @@ def test_every_sample_is_kept():
 
 
 def test_a_wrong_answer_is_not_timed(monkeypatch):
-    wrong = {**NMS.backends, "torchvision": lambda b, s, t: NMS.reference(b, s, t).flip(0)}
+    wrong = {**NMS.backends, "torchvision": Backend(forward=lambda **k: NMS.reference(**k).flip(0))}
     monkeypatch.setattr(timing.kernels, "nms", wrong_nms(wrong))
     with pytest.raises(AssertionError, match="torchvision is wrong, so it is not timed"):
         measure("NMS of 1000 boxes", ["torchvision"], rounds=3)
@@ -33,7 +34,7 @@ def test_a_wrong_answer_is_not_timed(monkeypatch):
 
 def wrong_nms(backends):
     return lambda boxes, scores, iou_threshold, backend: backends[backend](
-        boxes, scores, iou_threshold
+        boxes=boxes, scores=scores, iou_threshold=iou_threshold
     )
 
 
