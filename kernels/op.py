@@ -101,7 +101,7 @@ class Op:
         name = backend or _named.get().get(self.name)
         name = name or self.default.get(device, self.default["cpu"])
         if name not in self.backends:
-            raise ValueError(_unknown(name, self.backends, f"backend of {self.name}"))
+            raise ValueError(unknown(name, self.backends, f"backend of {self.name}"))
         if device not in self.backends[name].devices:
             where = ", ".join(self.backends[name].devices)
             raise ValueError(f"{self.name}: backend {name!r} runs on {where}, tensors on {device}")
@@ -125,10 +125,10 @@ def using(**backends: str) -> Iterator[None]:
     """
     for operator, backend in backends.items():
         if operator not in _operators:
-            raise ValueError(_unknown(operator, _operators, "operator"))
+            raise ValueError(unknown(operator, _operators, "operator"))
         if backend not in _operators[operator].backends:
             choices = _operators[operator].backends
-            raise ValueError(_unknown(backend, choices, f"backend of {operator}"))
+            raise ValueError(unknown(backend, choices, f"backend of {operator}"))
     token = _named.set({**_named.get(), **backends})
     try:
         yield
@@ -141,7 +141,8 @@ def operators() -> dict[str, Op]:
     return dict(_operators)
 
 
-def _unknown(name: str, choices: Mapping[str, Any], kind: str) -> str:
+def unknown(name: str, choices: Mapping[str, Any], kind: str) -> str:
+    """One line: what was asked for, the nearest thing there is, and all there is."""
     near = difflib.get_close_matches(name, choices, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{name!r} is no {kind}{hint} (choose from {', '.join(sorted(choices))})"

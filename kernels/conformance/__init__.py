@@ -1,0 +1,1 @@
+"""Whether somebody's kernel computes the operator it claims to."""

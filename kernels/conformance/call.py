@@ -1,0 +1,251 @@
+"""Calling a kernel as a check does: on inputs as rounded to its dtype, watched from all sides."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from kernels.library import holds_tensors
+
+Mode = Literal["eager", "autocast", "compiled", "twice"]
+"""autocast   under bfloat16 autocast
+compiled   through torch.compile(fullgraph=True)
+twice      two calls, the second on other inputs, before the first result is looked at"""
+COORDINATES = ("rois", "boxes")
+"""Arguments that keep at least float32: half a pixel is lost near column 1000 otherwise."""
+WHOLE = ("labels", "levels", "index")
+"""Arguments of whole numbers."""
+
+
+class Violation(AssertionError):  # noqa: N818  (what a kernel did, not an error of ours)
+    """A kernel broke a rule.
+
+    text   what happened, in one line
+    more   the worst element: place, got, expected, bound; empty where there is none
+    """
+
+    def __init__(self, text: str, more: Mapping[str, Any] | None = None) -> None:
+        super().__init__(text)
+        self.text, self.more = text, dict(more or {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a call left behind.
+
+    out       the result on the CPU; None where the call raised
+    grads     argument -> its gradient, or None where the kernel gave none
+    layout    "contiguous", "channels_last", or "both" for a result that is laid out as either
+    changed   arguments that the call has written to
+    error     "ValueError: ..." where the call raised an exception
+    """
+
+    out: Tensor | None
+    grads: Mapping[str, Tensor | None] = field(default_factory=dict)
+    layout: str = "contiguous"
+    changed: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def result(self) -> Tensor:
+        """The result. Raises Violation where the call raised."""
+        if self.out is None:
+            raise Violation(f"raised {self.error}")
+        return self.out
+
+
+class Call(Protocol):
+    """A kernel that can be called; across a process border or not."""
+
+    def __call__(
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        grad: Tensor | None = None,
+        layout: str = "contiguous",
+        mode: Mode = "eager",
+    ) -> Answer:
+        """Call it. Raises Violation if it crashes or hangs.
+
+        arguments   as `rounded` gives them; those that the kernel does not take are left out
+        grad        of the result: asks for the gradients that the kernel declares
+        layout      of the 4-d arguments
+        """
+        ...
+
+
+def rounded(arguments: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """The arguments as a kernel of that dtype is given them, and as its oracle must take them."""
+    to = getattr(torch, dtype)
+    wide = torch.promote_types(to, torch.float32)
+
+    def each(name: str, value: Any) -> Any:
+        if holds_tensors(value) and not isinstance(value, Tensor):
+            return [each(name, one) for one in value]
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(torch.long if name in WHOLE else wide if name in COORDINATES else to)
+
+    return {name: each(name, value) for name, value in arguments.items()}
+
+
+def widened(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The same arguments in float64: what the oracle computes on."""
+
+    def each(value: Any) -> Any:
+        if holds_tensors(value) and not isinstance(value, Tensor):
+            return [each(one) for one in value]
+        floats = isinstance(value, Tensor) and value.is_floating_point()
+        return value.double() if floats else value
+
+    return {name: each(value) for name, value in arguments.items()}
+
+
+def laid_out(tensor: Tensor, layout: str) -> Tensor:
+    """A copy of a 4-d tensor in that layout, within poisoned memory on all sides; others copied.
+
+    What a kernel reads beyond its input is NaN there, so that it shows in the result.
+    """
+    if tensor.dim() != 4 or not tensor.is_floating_point():
+        return tensor.clone()
+    n, c, h, w = tensor.shape
+    if layout == "strided":
+        room = tensor.new_full((n, c, h + 1, 2 * w + 1), torch.nan)
+        view = room[:, :, :h, : 2 * w : 2]
+    elif layout == "channels_last":
+        room = tensor.new_full((n * h * w * c + 128,), torch.nan)
+        view = room[64 : 64 + tensor.numel()].view(n, h, w, c).permute(0, 3, 1, 2)
+    else:
+        room = tensor.new_full((tensor.numel() + 128,), torch.nan)
+        view = room[64 : 64 + tensor.numel()].view(n, c, h, w)
+    view.copy_(tensor)
+    return view
+
+
+def layout_name(tensor: Tensor) -> str:
+    """How a tensor is laid out; "both" where one layout cannot be told from the other."""
+    if tensor.dim() != 4:
+        return "contiguous"
+    last = tensor.is_contiguous(memory_format=torch.channels_last)
+    if tensor.is_contiguous():
+        return "both" if last else "contiguous"
+    return "channels_last" if last else "strided"
+
+
+def direct(
+    function: Callable[..., Any], grads: tuple[str, ...] = (), takes: frozenset[str] | None = None
+) -> Call:
+    """A call in this process: what a worker does, and what is quick enough for a zoo."""
+    return _Direct(function, grads, takes)
+
+
+@dataclass
+class _Direct:
+    function: Callable[..., Any]
+    grads: tuple[str, ...]
+    takes: frozenset[str] | None
+
+    def __call__(
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        grad: Tensor | None = None,
+        layout: str = "contiguous",
+        mode: Mode = "eager",
+    ) -> Answer:
+        given = self._given(arguments, layout)
+        wanted = self.grads if grad is not None else ()
+        for name in wanted:
+            for one in _listed(given[name]):
+                one.requires_grad_()
+        before = {n: [t.detach().clone() for t in _listed(v)] for n, v in given.items()}
+        try:
+            out = self._out(given, layout, mode)
+            grads = _gradients(out, grad, given, wanted)
+        except Violation:
+            raise
+        except Exception as error:
+            return Answer(out=None, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        changed = tuple(n for n, v in given.items() if not _same(before[n], _listed(v)))
+        kept = out.detach()
+        return Answer(
+            out=kept.clone(memory_format=torch.preserve_format),
+            grads=grads,
+            layout=layout_name(kept),
+            changed=changed,
+        )
+
+    def _given(self, arguments: Mapping[str, Any], layout: str) -> dict[str, Any]:
+        def each(value: Any) -> Any:
+            if holds_tensors(value) and not isinstance(value, Tensor):
+                return [laid_out(one, layout) for one in value]
+            return laid_out(value, layout) if isinstance(value, Tensor) else value
+
+        taken = {n: v for n, v in arguments.items() if self.takes is None or n in self.takes}
+        return {name: each(value) for name, value in taken.items()}
+
+    def _out(self, given: dict[str, Any], layout: str, mode: Mode) -> Tensor:
+        poison([t for v in given.values() for t in _listed(v)])
+        if mode == "autocast":
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return _tensor(self.function(**given))
+        if mode == "compiled":
+            torch._dynamo.reset()
+            compiled = torch.compile(self.function, fullgraph=True, backend="aot_eager")
+            return _tensor(compiled(**given))
+        out = _tensor(self.function(**given))
+        if mode == "twice":
+            other = {n: _reversed(n, v) for n, v in given.items()}
+            self.function(**other)
+        return out
+
+
+def poison(like: list[Tensor]) -> None:
+    """Leave NaN in freed memory of the sizes that a kernel is about to ask for."""
+    for tensor in like[:1]:
+        for size in (tensor.numel(), 4 * tensor.numel(), 256):
+            torch.full((max(size, 1),), torch.nan, dtype=torch.float32)
+
+
+def _listed(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    return list(value) if holds_tensors(value) else []
+
+
+def _same(before: list[Tensor], after: list[Tensor]) -> bool:
+    return all(
+        torch.equal(torch.nan_to_num(a), torch.nan_to_num(b.detach()))
+        for a, b in zip(before, after, strict=True)
+    )
+
+
+def _reversed(name: str, value: Any) -> Any:
+    fits = isinstance(value, Tensor) and name not in (*COORDINATES, *WHOLE) and value.dim() == 4
+    return value.detach().flip(3) + 1 if fits else value
+
+
+def _tensor(out: Any) -> Tensor:
+    if not isinstance(out, Tensor):
+        raise Violation(f"returned a {type(out).__name__}, not a tensor")
+    return out
+
+
+def _gradients(
+    out: Tensor, grad: Tensor | None, given: Mapping[str, Any], wanted: tuple[str, ...]
+) -> dict[str, Tensor | None]:
+    if grad is None or not wanted:
+        return {}
+    leaves = [t for n in wanted for t in _listed(given[n])]
+    if not out.requires_grad:
+        return {name: None for name in wanted}  # noqa: C420
+    found = torch.autograd.grad(out, leaves, grad.to(out), allow_unused=True)
+    left = iter(found)
+    grads: dict[str, Tensor | None] = {}
+    for name in wanted:
+        for i, _ in enumerate(_listed(given[name])):
+            key = name if isinstance(given[name], Tensor) else f"{name}[{i}]"
+            grads[key] = next(left)
+    return grads

@@ -1,0 +1,141 @@
+"""What a kernel says of itself: the operator it computes, and what of it it can do."""
+
+import inspect
+import runpy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kernels.op import operators, unknown
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+LAYOUTS = ("contiguous", "channels_last", "strided")
+USUAL: Mapping[str, Any] = {"sampling_ratio": 2, "aligned": True, "reduce": "mean"}
+"""The value at which an option is tested that a kernel does not take as an argument."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A check that is known to fail, and why. It is strict: a check that passes all the same fails.
+
+    check    its name, as `python -m kernels list --checks` has it
+    dtype    where it fails; None: in every dtype
+    """
+
+    check: str
+    reason: str
+    dtype: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A function that claims to compute an operator.
+
+    function         called with the operator's arguments by name. It need not take every option:
+                     one it does not take is tested at its usual value alone
+    dtypes           of features, masks or boxes; RoIs come in float32, or float64 with float64
+    layouts          "channels_last" must also be the layout of the result; "strided" is a view with
+                     gaps
+    grads            arguments whose gradients it gives
+    double_backward  whether those gradients have gradients; if not, asking for them must raise
+    deterministic    bitwise the same from run to run, forward and backward
+    nonfinite        what a RoI, box or score that is NaN or infinite gives: "raise" an error, a
+                     result that is "zero" or "nan", or "undefined", which still must not crash
+    bad_index        what an image index outside the batch gives: "raise", "zero" or "undefined",
+                     which is not tried, for it may read any memory
+    domain           option -> the values it is made for; all others are left out
+    compiled         whether torch.compile(fullgraph=True) must take it
+    known            checks that are known to fail
+    """
+
+    operator: str
+    name: str
+    function: Callable[..., Any]
+    device: str = "cpu"
+    dtypes: tuple[str, ...] = ("float32",)
+    layouts: tuple[str, ...] = ("contiguous",)
+    grads: tuple[str, ...] = ()
+    double_backward: bool = False
+    deterministic: bool = True
+    nonfinite: Literal["raise", "zero", "nan", "undefined"] = "undefined"
+    bad_index: Literal["raise", "zero", "undefined"] = "undefined"
+    domain: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    compiled: bool = False
+    known: tuple[Known, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.operator not in operators():
+            raise ValueError(unknown(self.operator, operators(), "operator"))
+        for given, choices, what in (
+            (self.dtypes, DTYPES, "dtype"),
+            (self.layouts, LAYOUTS, "layout"),
+            (self.grads, operators()[self.operator].differentiable, "gradient"),
+        ):
+            for one in given:
+                if one not in choices:
+                    raise ValueError(f"{self.name}: {one!r} is no {what} of {self.operator}")
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The arguments that the function takes."""
+        parameters = inspect.signature(self.function).parameters.values()
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return frozenset(operators()[self.operator].definition.names)
+        return frozenset(p.name for p in parameters)
+
+    def allows(self, options: Mapping[str, Any]) -> bool:
+        """Whether the kernel claims to compute the operator with these options."""
+        return all(
+            (name in self.takes or value == USUAL.get(name, value))
+            and (name not in self.domain or value in self.domain[name])
+            for name, value in options.items()
+        )
+
+
+def kernel(operator: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the decorated function a kernel; the function itself stays as it is.
+
+    @kernel("roi_align", name="mine", dtypes=["float32"], grads=["features"])
+    def mine(features, rois, *, output_size, spatial_scale, sampling_ratio, aligned): ...
+
+    Takes the fields of `Kernel`. Raises ValueError for an operator, dtype or layout there is not.
+    """
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        given: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in about.items()
+        }
+        name = given.pop("name", function.__name__)
+        declared = Kernel(operator=operator, name=name, function=function, **given)
+        function.conformance = declared  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+def declared_in(file: Path) -> list[Kernel]:
+    """The kernels that a Python file declares, in its order.
+
+    Raises ValueError naming the file if it is not there, cannot be run, or declares none.
+    """
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file of kernels")
+    try:
+        names = runpy.run_path(str(file))
+    except Exception as error:
+        raise ValueError(f"{file}: {type(error).__name__}: {error}") from error
+    found = [v.conformance for v in names.values() if hasattr(v, "conformance")]
+    if not found:
+        raise ValueError(f"{file}: declares no kernel; put @kernel(...) on a function")
+    return found
+
+
+def shipped(operator: str, backend: str, **about: Any) -> Kernel:
+    """One of this project's own backends as a kernel."""
+    op = operators()[operator]
+
+    def function(**arguments: Any) -> Any:
+        return op(backend=backend, **arguments)
+
+    return Kernel(operator=operator, name=backend, function=function, **about)
