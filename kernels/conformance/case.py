@@ -24,8 +24,8 @@ offset    noise on top of 1000"""
 class Case:
     """An input as a recipe of plain values.
 
-    tensors   argument -> {"values": nested lists}, or {"kind": of KINDS, "shape": [...], "seed": n},
-              or {"list": several of those} for an argument that is a list of tensors
+    tensors   argument -> {"values": nested lists}, or {"kind": of KINDS, "shape": [...],
+              "seed": n}, or {"list": several of those} for an argument that is a list of tensors
     options   the operator's other arguments; sampling_ratio 0 is adaptive
     """
 
