@@ -1,22 +1,25 @@
-"""python -m kernels: what there is, and whether it agrees with its reference."""
+"""python -m kernels: what there is, and whether a kernel computes what it claims to."""
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import kernels
-from kernels.check import check as compare
-from kernels.check import chosen
 from kernels.command import command_line
 
 app = typer.Typer(
-    help="""The operators of Mask R-CNN and their backends.
+    help="""The operators of Mask R-CNN, their backends, and the checks for anybody's kernel.
 
     \b
     Examples:
       python -m kernels list
-      python -m kernels check
-      python -m kernels check roi_align --backend separable --cases 200
+      python -m kernels list --checks roi_align
+      python -m kernels check my_kernels.py
+      python -m kernels check --operator roi_align --backend numba
+      python -m kernels check my_kernels.py --check values --dtype float16 --profile nightly
+      python -m kernels repro 'roi_align/mine/float32/values@eNqLVi...' --kernels my_kernels.py
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -26,12 +29,22 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_all() -> None:
+def list_all(
+    checks: Annotated[
+        str | None, typer.Option(help="An operator: name its checks and their rules instead.")
+    ] = None,
+) -> None:
     """Name every operator, its backends (the usual one starred) and its source."""
+    if checks is not None:
+        from kernels.conformance.checks import checks_of
+
+        for check in checks_of(checks):
+            typer.echo(f"{check.name:<16} {check.rule}")
+        return
     for name, op in kernels.operators().items():
         usual = set(op.default.values())
         shown = ", ".join(b + "*" * (b in usual) for b in op.backends)
-        typer.echo(f"{name:<12} {shown:<36} {op.source}")
+        typer.echo(f"{name:<22} {shown:<42} {op.source}")
     note = kernels.foreign()
     if note:
         typer.echo(note, err=True)
@@ -39,20 +52,47 @@ def list_all() -> None:
 
 @app.command()
 def check(
-    operator: Annotated[str | None, typer.Argument(help="One operator; default all.")] = None,
-    backend: Annotated[str | None, typer.Option(help="One backend; default all.")] = None,
-    cases: Annotated[int, typer.Option(help="Drawn cases per backend.")] = 50,
-    seed: Annotated[int, typer.Option(help="Other cases for another seed.")] = 0,
+    file: Annotated[
+        Path | None, typer.Argument(help="A file with @kernel declarations; default: ours.")
+    ] = None,
+    operator: Annotated[str | None, typer.Option(help="One operator; default all.")] = None,
+    backend: Annotated[str | None, typer.Option(help="One backend or kernel, by name.")] = None,
+    checks: Annotated[
+        list[str] | None, typer.Option("--check", help="One check; may be repeated.")
+    ] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="One dtype; may be repeated.")] = None,
+    profile: Annotated[str, typer.Option(help="ci: the same cases each time; nightly.")] = "ci",
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write all outcomes as JSON.")] = None,
 ) -> None:
-    """Compare backends with the float64 reference on drawn cases. Exit code 1 if one is off."""
-    failed = 0
-    for op, name in chosen(operator, backend):
-        outcome = compare(op, name, cases, seed)
-        failed += not outcome.passed
-        word = "ok" if outcome.passed else "FAILED"
-        line = f"{op.name:<12} {name:<12} {word:<7} {outcome.worst:.2f} of the bound"
-        typer.echo(line + (f"; refused: {outcome.refused}" if outcome.refused else ""))
-    raise typer.Exit(1 if failed else 0)
+    """Put kernels under the checks of their operators. Exit code 1 if one fails."""
+    from kernels.conformance.results import as_json, as_junit, put_under_test, summary
+    from kernels.conformance.selection import chosen
+
+    selected = chosen(file, operator, backend)
+    outcomes = put_under_test(selected, checks or (), dtype or (), profile, file)
+    if out is not None:
+        out.write_text(json.dumps(as_json(outcomes), indent=1))
+    if junit is not None:
+        junit.write_text(as_junit(outcomes))
+    for line in summary(outcomes):
+        typer.echo(line)
+    raise typer.Exit(1 if any(o.bad for o in outcomes) else 0)
+
+
+@app.command()
+def repro(
+    case: Annotated[str, typer.Argument(help="operator/kernel/dtype/check@case, as printed.")],
+    file: Annotated[
+        Path | None, typer.Option("--kernels", help="The file that declares the kernel.")
+    ] = None,
+) -> None:
+    """Try one failing case again. Exit code 1 if it still fails."""
+    from kernels.conformance.repro import explained, replayed
+
+    outcome = replayed(case, file)
+    typer.echo(explained(outcome, file))
+    raise typer.Exit(1 if outcome.bad else 0)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Op:
     default          device type -> the backend taken when none is named; "cpu" stands for the rest
     linear           in its differentiable arguments, for options it is given as (**arguments): the
                      backward pass then has a backward pass of its own, the operator itself
+    shaped           whether `shape` can be told from shapes alone
     ulps             allowed error in units of the dtype's epsilon times the largest |value| read
     source           the paper or specification that the reference follows
     """
@@ -62,6 +63,7 @@ class Op:
     backends: Mapping[str, Backend]
     default: Mapping[str, str]
     linear: Callable[..., bool] = lambda **_: False
+    shaped: bool = True
     ulps: float
     source: str
 
@@ -90,6 +92,10 @@ class Op:
         name = self.chosen(tensors_of(arguments)[0].device.type, backend)
         operator = getattr(getattr(torch.ops, NAMESPACE), self.name)
         return operator(*(self._constant(n, arguments[n]) for n in self.definition.names), name)
+
+    def dtype(self, **arguments: Any) -> torch.dtype:
+        """The dtype of the result for these arguments."""
+        return self.shape(**arguments).dtype if self.shaped else torch.long
 
     def _constant(self, name: str, value: Any) -> Any:
         """Without its history, a tensor that no gradient reaches: the result then needs none."""

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from kernels.library import holds_tensors
 
-Mode = Literal["eager", "autocast", "compiled", "twice"]
+Mode = Literal["eager", "autocast", "compiled", "fake", "vmap", "twice"]
 """autocast   under bfloat16 autocast
 compiled   through torch.compile(fullgraph=True)
+fake       on fake tensors: zeros of the shape and dtype that came out
+vmap       through torch.vmap over two stacked feature maps; the result of the first
 twice      two calls, the second on other inputs, before the first result is looked at"""
 COORDINATES = ("rois", "boxes")
 """Arguments that keep at least float32: half a pixel is lost near column 1000 otherwise."""
@@ -56,6 +58,7 @@ class Answer:
         return self.out
 
 
+@runtime_checkable
 class Call(Protocol):
     """A kernel that can be called; across a process border or not."""
 
@@ -195,11 +198,34 @@ class _Direct:
             torch._dynamo.reset()
             compiled = torch.compile(self.function, fullgraph=True, backend="aot_eager")
             return _tensor(compiled(**given))
+        if mode == "fake":
+            return _faked(self.function, given)
+        if mode == "vmap":
+            return _mapped(self.function, given)
         out = _tensor(self.function(**given))
         if mode == "twice":
             other = {n: _reversed(n, v) for n, v in given.items()}
             self.function(**other)
         return out
+
+
+def _faked(function: Callable[..., Any], given: Mapping[str, Any]) -> Tensor:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode() as mode:
+        fakes = {n: mode.from_tensor(v) if isinstance(v, Tensor) else v for n, v in given.items()}
+        out = _tensor(function(**fakes))
+        shape, dtype = tuple(int(s) for s in out.shape), out.dtype
+    return torch.zeros(shape, dtype=dtype)
+
+
+def _mapped(function: Callable[..., Any], given: Mapping[str, Any]) -> Tensor:
+    features = given["features"]
+    rest = {n: v for n, v in given.items() if n != "features"}
+    stacked = torch.stack([features, features.flip(3)])
+    mapped = torch.vmap(lambda one: _tensor(function(features=one, **rest)))
+    out: Tensor = mapped(stacked)
+    return out[0]
 
 
 def poison(like: list[Tensor]) -> None:

@@ -1,6 +1,6 @@
 """A check: one rule of a specification, the inputs it is tried on, and the errors it must see."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ class Check:
     exact     cases tried in every run before any is drawn
     dtypes    it is run in, of those a kernel declares; None: all of them
     examples  how many cases are drawn, as a share of the profile's
+    covers    (cases) -> ingredient and in how many of them it was: shown with the outcome
     """
 
     name: str
@@ -45,3 +46,4 @@ class Check:
     exact: tuple[Case, ...] = ()
     dtypes: tuple[str, ...] | None = None
     examples: float = 1.0
+    covers: Callable[[Sequence[Case]], Mapping[str, int]] | None = None

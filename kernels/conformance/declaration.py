@@ -1,15 +1,17 @@
 """What a kernel says of itself: the operator it computes, and what of it it can do."""
 
+import importlib
 import inspect
 import runpy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kernels.op import operators, unknown
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
+SHIPPED, ZOO = "shipped:", "zoo:"
 LAYOUTS = ("contiguous", "channels_last", "strided")
 USUAL: Mapping[str, Any] = {"sampling_ratio": 2, "aligned": True, "reduce": "mean"}
 """The value at which an option is tested that a kernel does not take as an argument."""
@@ -45,8 +47,13 @@ class Kernel:
     bad_index        what an image index outside the batch gives: "raise", "zero" or "undefined",
                      which is not tried, for it may read any memory
     domain           option -> the values it is made for; all others are left out
-    compiled         whether torch.compile(fullgraph=True) must take it
+    compiled, autocast, fake, vmap
+                     whether torch.compile(fullgraph=True) takes it; whether bfloat16 autocast
+                     leaves its dtype and precision alone; whether fake tensors go through it;
+                     whether torch.vmap over features does
     known            checks that are known to fail
+    origin           "file.py:name" that a worker process can load it from; None runs it in the
+                     process that checks, where a crash ends both
     """
 
     operator: str
@@ -62,7 +69,11 @@ class Kernel:
     bad_index: Literal["raise", "zero", "undefined"] = "undefined"
     domain: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     compiled: bool = False
+    autocast: bool = False
+    fake: bool = False
+    vmap: bool = False
     known: tuple[Known, ...] = ()
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         if self.operator not in operators():
@@ -125,7 +136,10 @@ def declared_in(file: Path) -> list[Kernel]:
         names = runpy.run_path(str(file))
     except Exception as error:
         raise ValueError(f"{file}: {type(error).__name__}: {error}") from error
-    found = [v.conformance for v in names.values() if hasattr(v, "conformance")]
+    declared = [getattr(v, "conformance", None) for v in names.values()]
+    found = [
+        replace(k, origin=f"{file.resolve()}:{k.name}") for k in declared if isinstance(k, Kernel)
+    ]
     if not found:
         raise ValueError(f"{file}: declares no kernel; put @kernel(...) on a function")
     return found
@@ -138,4 +152,31 @@ def shipped(operator: str, backend: str, **about: Any) -> Kernel:
     def function(**arguments: Any) -> Any:
         return op(backend=backend, **arguments)
 
-    return Kernel(operator=operator, name=backend, function=function, **about)
+    origin = f"{SHIPPED}{operator}:{backend}"
+    return Kernel(operator=operator, name=backend, function=function, origin=origin, **about)
+
+
+def loaded(origin: str) -> Kernel:
+    """The kernel at an origin, as a worker process loads it.
+
+    Raises ValueError if it is not there.
+    """
+    place, _, name = origin.rpartition(":")
+    if place.startswith(SHIPPED):
+        return shipped(place.removeprefix(SHIPPED), name)
+    if place.startswith(ZOO):
+        return specimen(place.removeprefix(ZOO), name)
+    for declared in declared_in(Path(place)):
+        if declared.name == name:
+            return declared
+    raise ValueError(f"{place}: declares no kernel {name!r}")
+
+
+def specimen(module: str, name: str) -> Kernel:
+    """A kernel of the zoo: `name` among the BROKEN and SOUND of one of its modules."""
+    inside = importlib.import_module(f"kernels.conformance.zoo.{module}")
+    broken = [one.kernel for one in getattr(inside, "BROKEN", ())]
+    for one in (*broken, *getattr(inside, "SOUND", ())):
+        if one.name == name:
+            return replace(one, origin=f"{ZOO}{module}:{name}")
+    raise ValueError(f"there is no {name!r} in the zoo's {module}")

@@ -1,0 +1,244 @@
+"""Runs checks on kernels: draws cases, shrinks what fails, and proves that each check could fail.
+
+Cases are drawn in this process and tried in the kernel's own. A kernel that crashes or hangs has
+failed; the case was on disk before the call, and is shrunk across as many crashes as that takes.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis.errors import FlakyFailure
+
+from kernels.conformance.call import Answer, Call, Mode, Violation, direct
+from kernels.conformance.case import Case
+from kernels.conformance.check import Check
+from kernels.conformance.checks import checks_of
+from kernels.conformance.declaration import Kernel
+from kernels.conformance.worker import Isolated
+from kernels.op import operators
+
+PROFILES = {"ci": 25, "nightly": 400}
+"""Cases drawn per check. `ci` draws the same ones each time, `nightly` others each time."""
+POWER_CASES = 200
+"""How many of the drawn cases a planted error is given to show itself in."""
+
+Verdict = Literal["passed", "failed", "known", "passes though known", "no power", "not run"]
+BAD: tuple[Verdict, ...] = ("failed", "passes though known", "no power")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one check found of one kernel in one dtype.
+
+    reason    what happened, why it did not run, or why it is known; empty where it passed
+    rule      of the specification that the check holds a kernel to
+    case      the smallest case that fails
+    worst     place, got, expected and bound of the worst element, where there is one
+    covered   ingredient -> in how many of the cases it was, where the check counts them
+    """
+
+    operator: str
+    kernel: str
+    check: str
+    dtype: str
+    verdict: Verdict
+    reason: str = ""
+    rule: str = ""
+    case: Case | None = None
+    worst: Mapping[str, Any] = field(default_factory=dict)
+    cases: int = 0
+    covered: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    isolated: bool = True
+
+    @property
+    def path(self) -> str:
+        """operator/kernel/dtype/check: what a command line names this by."""
+        return f"{self.operator}/{self.kernel}/{self.dtype}/{self.check}"
+
+    @property
+    def bad(self) -> bool:
+        return self.verdict in BAD
+
+
+def check_kernel(
+    kernel: Kernel,
+    *,
+    profile: str = "ci",
+    names: Sequence[str] = (),
+    dtypes: Sequence[str] = (),
+    isolate: bool = True,
+    call: Call | None = None,
+    last_case: Path | None = None,
+) -> Iterator[Outcome]:
+    """Every check of the kernel's operator in every dtype it declares, one outcome each.
+
+    names, dtypes   only these; empty: all
+    isolate         in a worker process, where the kernel has an origin to load it from
+    call            a worker that is there already
+    last_case       file that holds the case being tried, for when everything goes down
+
+    Raises ValueError for a profile, check or dtype there is not.
+    """
+    wanted = checks_of(kernel.operator, names)
+    if profile not in PROFILES:
+        raise ValueError(f"{profile!r} is no profile (choose from {', '.join(PROFILES)})")
+    for dtype in dtypes:
+        if dtype not in kernel.dtypes:
+            raise ValueError(f"{kernel.name} declares {', '.join(kernel.dtypes)}, not {dtype}")
+    with ExitStack() as stack:
+        log = last_case or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "last-case"
+        if call is None and isolate and kernel.origin:
+            call = stack.enter_context(Isolated(kernel.origin))
+        elif call is None:
+            call = direct(kernel.function, kernel.grads, kernel.takes)
+        for check in wanted:
+            for dtype in kernel.dtypes:
+                if dtypes and dtype not in dtypes:
+                    continue
+                outcome = run(check, kernel, dtype, call, profile, log)
+                yield replace(outcome, isolated=isinstance(call, Isolated))
+        log.unlink(missing_ok=True)
+
+
+def run(
+    check: Check, kernel: Kernel, dtype: str, call: Call, profile: str, log: Path | None = None
+) -> Outcome:
+    """One check in one dtype, and the proof that it could have failed."""
+    about = Outcome(
+        operator=kernel.operator,
+        kernel=kernel.name,
+        check=check.name,
+        dtype=dtype,
+        verdict="passed",
+        rule=check.rule,
+    )
+    why = check.skipped(kernel)
+    if why is None and check.dtypes is not None and dtype not in check.dtypes:
+        why = f"runs in {', '.join(check.dtypes)} only"
+    if why is not None:
+        return replace(about, verdict="not run", reason=why)
+    began = time.monotonic()
+    tried, failure = attempt(check, kernel, dtype, Shaped(call, kernel.operator), profile, log)
+    known = [k for k in kernel.known if k.check == check.name and k.dtype in (None, dtype)]
+    if failure is not None:
+        case, violation = failure
+        about = replace(about, verdict="failed", case=case, reason=violation.text)
+        about = replace(about, worst=violation.more)
+        if known:
+            about = replace(about, verdict="known", reason=f"{known[0].reason} ({violation.text})")
+    elif known:
+        reason = f"declared to fail ({known[0].reason}), and does not: take it off the list"
+        about = replace(about, verdict="passes though known", reason=reason)
+    elif blind := [n for n, w in check.wrong.items() if not caught(check, kernel, dtype, w, tried)]:
+        reason = f"a kernel that is wrong on purpose would pass on these cases: {', '.join(blind)}"
+        about = replace(about, verdict="no power", reason=reason)
+    covered = check.covers(tried) if check.covers is not None else {}
+    seconds = time.monotonic() - began
+    return replace(about, cases=len(tried), covered=covered, seconds=seconds)
+
+
+def once(check: Check, kernel: Kernel, dtype: str, call: Call, case: Case) -> Outcome:
+    """One case of a check, tried once."""
+    about = Outcome(
+        operator=kernel.operator,
+        kernel=kernel.name,
+        check=check.name,
+        dtype=dtype,
+        verdict="passed",
+        rule=check.rule,
+        cases=1,
+    )
+    try:
+        check.run(call, case, dtype, kernel)
+    except Violation as violation:
+        failed = replace(about, verdict="failed", case=case, reason=violation.text)
+        return replace(failed, worst=violation.more)
+    return about
+
+
+def attempt(
+    check: Check, kernel: Kernel, dtype: str, call: Call, profile: str, log: Path | None
+) -> tuple[list[Case], tuple[Case, Violation] | None]:
+    """The cases tried, and the smallest that fails with what it did."""
+    tried: list[Case] = []
+    failures: list[tuple[Case, Violation]] = []
+
+    def one(case: Case) -> None:
+        if log is not None:
+            log.write_text(f"{kernel.operator}/{kernel.name}/{dtype}/{check.name}@{case.token}\n")
+        if not failures and len(tried) < POWER_CASES:
+            tried.append(case)
+        try:
+            check.run(call, case, dtype, kernel)
+        except Violation as violation:
+            failures.append((case, violation))
+            raise
+
+    @settings(
+        max_examples=max(2, round(PROFILES[profile] * check.examples)),
+        derandomize=profile == "ci",
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        print_blob=False,
+        verbosity=Verbosity.quiet,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=check.cases(kernel, dtype))
+    def law(case: Case) -> None:
+        one(case)
+
+    try:
+        for case in check.exact:
+            if kernel.allows(case.options):
+                one(case)
+        law()
+    except (Violation, FlakyFailure):  # flaky: it fails on one call and not on the next
+        return tried, failures[-1]
+    return tried, None
+
+
+def caught(
+    check: Check, kernel: Kernel, dtype: str, wrong: Callable[..., Any], cases: Sequence[Case]
+) -> bool:
+    """Whether a check catches a planted error on cases it has tried."""
+    call = Shaped(direct(wrong, kernel.grads), kernel.operator)
+    for case in cases:
+        try:
+            check.run(call, case, dtype, kernel)
+        except Violation:
+            return True
+    return False
+
+
+@dataclass
+class Shaped:
+    """A call whose result has the operator's shape: a kernel that returns another has failed."""
+
+    call: Call
+    operator: str
+
+    def __call__(
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        grad: torch.Tensor | None = None,
+        layout: str = "contiguous",
+        mode: Mode = "eager",
+    ) -> Answer:
+        answer = self.call(arguments, grad=grad, layout=layout, mode=mode)
+        op = operators()[self.operator]
+        if answer.out is not None and op.shaped:
+            expected = op.shape(**{n: arguments[n] for n in op.definition.names}).shape
+            if answer.out.shape != expected:
+                raise Violation(f"returned {tuple(answer.out.shape)}, not {tuple(expected)}")
+        return answer

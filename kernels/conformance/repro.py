@@ -1,0 +1,85 @@
+"""One failing case, in words and again: what a person needs to mend a kernel."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from kernels.conformance.case import Case
+from kernels.conformance.checks import checks_of
+from kernels.conformance.declaration import Kernel, declared_in, loaded, shipped
+from kernels.conformance.engine import Outcome, Shaped, once
+from kernels.conformance.worker import Isolated
+from kernels.op import operators, unknown
+
+
+def explained(outcome: Outcome, file: Path | None) -> str:
+    """What happened, the smallest case, the worst element, the rule, and a line to repeat it."""
+    lines = [f"{outcome.path}: {outcome.verdict}: {outcome.reason}"]
+    if outcome.worst:
+        parts = (f"{name} {value}" for name, value in outcome.worst.items())
+        lines.append(f"  worst element: {', '.join(parts)}")
+    if outcome.rule:
+        lines.append(f"  rule: {outcome.rule}")
+    if outcome.case is not None:
+        lines += [f"  {line}" for line in in_words(outcome.case)]
+        lines.append(f"  again: {command(outcome, file)}")
+    return "\n".join(lines)
+
+
+def command(outcome: Outcome, file: Path | None) -> str:
+    """The command that tries the failing case again; it carries the case itself."""
+    assert outcome.case is not None
+    words = ["python", "-m", "kernels", "repro", f"{outcome.path}@{outcome.case.token}"]
+    return shlex.join([*words, *(["--kernels", str(file)] if file else [])])
+
+
+def in_words(case: Case) -> list[str]:
+    """A case, one line an argument."""
+    lines = []
+    for name, recipe in case.tensors.items():
+        parts = [_in_words(one) for one in recipe.get("list", [recipe])]
+        lines.append(f"{name} = {', '.join(parts)}")
+    lines += [f"{name} = {value!r}" for name, value in case.options.items()]
+    return lines
+
+
+def _in_words(recipe: Any) -> str:
+    if "values" in recipe:
+        return f"{recipe['values']}"
+    shape = " x ".join(map(str, recipe["shape"]))
+    return f"{recipe['kind']}, {shape}, seed {recipe.get('seed', 0)}"
+
+
+def replayed(path: str, file: Path | None) -> Outcome:
+    """Try one case again: `path` is operator/kernel/dtype/check@token.
+
+    Raises ValueError for a path that names nothing here.
+    """
+    name, at, token = path.partition("@")
+    parts = name.split("/")
+    if not at or len(parts) != 4:
+        raise ValueError(f"{path[:60]!r} is not operator/kernel/dtype/check@case")
+    operator, kernel_name, dtype, check_name = parts
+    case = Case.from_token(token)
+    kernel = found(operator, kernel_name, file)
+    check = checks_of(operator, [check_name])[0]
+    assert kernel.origin is not None
+    with Isolated(kernel.origin) as call:
+        return once(check, kernel, dtype, Shaped(call, operator), case)
+
+
+def found(operator: str, name: str, file: Path | None) -> Kernel:
+    """The kernel of that name in a file, or this project's own backend of that name.
+
+    Raises ValueError if there is none.
+    """
+    if file is None:
+        if operator not in operators():
+            raise ValueError(unknown(operator, operators(), "operator"))
+        if name not in operators()[operator].backends:
+            raise ValueError(unknown(name, operators()[operator].backends, f"of {operator}"))
+        return shipped(operator, name)
+    kernels = {k.name: k for k in declared_in(file) if k.operator == operator}
+    if name not in kernels:
+        raise ValueError(unknown(name, kernels, f"{operator} kernel of {file}"))
+    return loaded(str(kernels[name].origin))

@@ -1,0 +1,100 @@
+"""Outcomes as a person, a machine and a CI server read them."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kernels.conformance.checks import checks_of
+from kernels.conformance.declaration import Kernel
+from kernels.conformance.engine import Outcome, check_kernel
+from kernels.conformance.repro import explained
+
+
+def put_under_test(
+    kernels: Sequence[Kernel],
+    names: Sequence[str],
+    dtypes: Sequence[str],
+    profile: str,
+    file: Path | None,
+) -> list[Outcome]:
+    """Check kernel after kernel, with progress; what is bad is printed as it is found.
+
+    names, dtypes   of checks that an operator does not have and dtypes that a kernel does not
+                    declare are left out for it; if that leaves nothing, ValueError
+    """
+    plan = []
+    for kernel in kernels:
+        here = [n for n in names if n in {c.name for c in checks_of(kernel.operator)}]
+        kept = [d for d in dtypes if d in kernel.dtypes]
+        if (here or not names) and (kept or not dtypes):
+            plan.append((kernel, here, kept))
+    if not plan:
+        checks_of(kernels[0].operator, names)  # says which name is none
+        raise ValueError(f"no kernel declares {', '.join(dtypes)}")
+    outcomes: list[Outcome] = []
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    console = Console(file=sys.stderr)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+        total = sum(len(checks_of(k.operator, n)) * len(d or k.dtypes) for k, n, d in plan)
+        task = bars.add_task("", total=total)
+        for kernel, here, kept in plan:
+            bars.update(task, description=f"{kernel.operator}, {kernel.name}")
+            for outcome in check_kernel(kernel, names=here, dtypes=kept, profile=profile):
+                outcomes.append(outcome)
+                bars.advance(task)
+                if outcome.bad:
+                    print(explained(outcome, file))
+    return outcomes
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[str]:
+    """One line a kernel: how many checks passed, failed, are known to fail, did not run."""
+    lines = []
+    for name in dict.fromkeys((o.operator, o.kernel) for o in outcomes):
+        here = [o for o in outcomes if (o.operator, o.kernel) == name]
+        counts = Counter(o.verdict for o in here)
+        words = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+        cases, seconds = sum(o.cases for o in here), sum(o.seconds for o in here)
+        alone = "" if all(o.isolated for o in here) else "; not in a process of its own"
+        lines.append(f"{name[0]:<22} {name[1]:<12} {words}; {cases} cases, {seconds:.0f} s{alone}")
+    return lines
+
+
+def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """The outcomes as plain values, the failing case as its token."""
+    return [
+        {
+            **{k: v for k, v in vars(o).items() if k not in ("case", "worst")},
+            "case": o.case.token if o.case else None,
+            "worst": {k: str(v) for k, v in o.worst.items()},
+        }
+        for o in outcomes
+    ]
+
+
+def as_junit(outcomes: Sequence[Outcome]) -> str:
+    """JUnit XML: a suite a kernel, a case a check and dtype."""
+    root = ElementTree.Element("testsuites")
+    for name in dict.fromkeys((o.operator, o.kernel) for o in outcomes):
+        here = [o for o in outcomes if (o.operator, o.kernel) == name]
+        suite = ElementTree.SubElement(root, "testsuite", name="/".join(name))
+        suite.set("tests", str(len(here)))
+        suite.set("failures", str(sum(o.bad for o in here)))
+        suite.set("skipped", str(sum(o.verdict in ("not run", "known") for o in here)))
+        for o in here:
+            case = ElementTree.SubElement(suite, "testcase", name=f"{o.dtype}/{o.check}")
+            case.set("classname", "/".join(name))
+            case.set("time", f"{o.seconds:.3f}")
+            if o.bad:
+                found = ElementTree.SubElement(case, "failure", message=o.reason)
+                found.text = explained(o, None)
+            elif o.verdict in ("not run", "known"):
+                ElementTree.SubElement(case, "skipped", message=o.reason)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode")
