@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,8 @@ app = typer.Typer(
       python -m kernels check my_kernels.py
       python -m kernels check --operator roi_align --backend numba
       python -m kernels check my_kernels.py --check values --dtype float16 --profile nightly
+      python -m kernels zoo --operator nms
+      python -m kernels sound nms --profile nightly
       python -m kernels repro 'roi_align/mine/float32/values@eNqLVi...' --kernels my_kernels.py
     """,
     no_args_is_help=True,
@@ -78,6 +80,56 @@ def check(
     for line in summary(outcomes):
         typer.echo(line)
     raise typer.Exit(1 if any(o.bad for o in outcomes) else 0)
+
+
+@app.command()
+def zoo(
+    operator: Annotated[str | None, typer.Option(help="One operator; default all.")] = None,
+    profile: Annotated[str, typer.Option(help="ci or nightly.")] = "ci",
+    out: Annotated[Path | None, typer.Option(help="Write the kill table as JSON.")] = None,
+) -> None:
+    """Put kernels that are wrong on purpose under the checks. Exit code 1 if one survives."""
+    from kernels.conformance.power import fates
+
+    rows: list[dict[str, Any]] = []
+    bad = 0
+    for fate in fates(operator, profile=profile):
+        kernel, said = fate.broken.kernel, fate.broken.equivalent
+        bad += not fate.as_foretold
+        word = "killed" if fate.killed else "equivalent" if said else "SURVIVES"
+        if not fate.as_foretold:
+            word += f", not by {fate.broken.killed_by}"
+        by = ", ".join(fate.killers) or said or ""
+        typer.echo(f"{kernel.operator:<22} {kernel.name:<40} {word}: {by}")
+        about: dict[str, Any] = {
+            "operator": kernel.operator,
+            "name": kernel.name,
+            "fault": fate.broken.fault,
+        }
+        rows.append(about | {"killers": fate.killers, "survived": fate.survived, "why": said})
+    if out is not None:
+        out.write_text(json.dumps(rows, indent=1))
+    typer.echo(f"{len(rows)} broken kernels, {sum(bool(r['killers']) for r in rows)} killed")
+    raise typer.Exit(1 if bad else 0)
+
+
+@app.command()
+def sound(
+    operator: Annotated[str, typer.Argument(help="An operator.")],
+    profile: Annotated[str, typer.Option(help="ci or nightly.")] = "nightly",
+) -> None:
+    """Put kernels that are right in another way under the checks. Exit code 1 if one is accused."""
+    from kernels.conformance.power import accusations
+    from kernels.conformance.repro import explained
+
+    accused, cases = accusations(operator, profile=profile)
+    for outcome in accused:
+        typer.echo(explained(outcome, None))
+    bound = 100 * 3 / max(cases, 1)
+    typer.echo(f"{operator}: {len(accused)} accusations in {cases} cases")
+    if not accused:
+        typer.echo(f"so at most {bound:.3f} % of such cases accuse, with 95 % confidence")
+    raise typer.Exit(1 if accused else 0)
 
 
 @app.command()

@@ -1,5 +1,8 @@
 """Kernels that are wrong on purpose, and kernels that are right in another way."""
 
+import importlib
+import pkgutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kernels.conformance.declaration import Kernel
@@ -20,3 +23,20 @@ class Broken:
     killed_by: str
     equivalent: str | None = None
     crashes: bool = False
+
+
+def menagerie() -> Iterator[tuple[str, Broken]]:
+    """Every broken kernel with the name of the module that it stands in."""
+    for module in _modules():
+        for broken in getattr(importlib.import_module(f"{__name__}.{module}"), "BROKEN", ()):
+            yield module, broken
+
+
+def sound() -> Iterator[Kernel]:
+    """Every kernel that is right in another way."""
+    for module in _modules():
+        yield from getattr(importlib.import_module(f"{__name__}.{module}"), "SOUND", ())
+
+
+def _modules() -> list[str]:
+    return sorted(found.name for found in pkgutil.iter_modules(__path__))
