@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from reports.conformance import render_conformance
 from reports.page import headlines, render
 from reports.publish import publish
 from reports.study import load_study
@@ -20,6 +21,7 @@ app = typer.Typer(
       python -m reports render
       python -m reports render reports/runs/pages/roi_layer-small
       python -m reports index
+      python -m reports conformance --outcomes outcomes.json --zoo zoo.json
       python -m reports publish reports/runs/pages/roi_layer-small
     """,
     no_args_is_help=True,
@@ -47,6 +49,22 @@ def index(pages: Annotated[Path, typer.Option(help="Where page folders lie.")] =
         typer.echo(f"{study.title}\n  {folder}/report.html")
         for sentence in headlines(study):
             typer.echo(f"    {sentence}")
+
+
+@app.command()
+def conformance(
+    outcomes: Annotated[
+        Path | None, typer.Option(help="What `python -m kernels check --out` wrote.")
+    ] = None,
+    zoo: Annotated[
+        Path | None, typer.Option(help="What `python -m kernels zoo --out` wrote.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = PAGES / "conformance",
+) -> None:
+    """Make the page of a conformance run: verdicts, findings, and the kill table."""
+    if outcomes is None and zoo is None:
+        raise ValueError("name --outcomes FILE, --zoo FILE, or both")
+    typer.echo(f"wrote {render_conformance(outcomes, zoo, out)[0]}")
 
 
 @app.command("publish")

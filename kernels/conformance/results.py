@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kernels.conformance.checks import checks_of
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.engine import Outcome, check_kernel
-from kernels.conformance.repro import explained
+from kernels.conformance.repro import explained, in_words
 
 
 def put_under_test(
@@ -72,6 +72,7 @@ def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         {
             **{k: v for k, v in vars(o).items() if k not in ("case", "worst")},
             "case": o.case.token if o.case else None,
+            "words": in_words(o.case) if o.case else [],
             "worst": {k: str(v) for k, v in o.worst.items()},
         }
         for o in outcomes

@@ -1,0 +1,99 @@
+"""Outcomes of the conformance suite as a page: what was found, in whom, and what the suite can see.
+
+Reads the JSON that `python -m kernels check --out` and `python -m kernels zoo --out` write.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from reports.page import write
+from reports.plot import OKABE_ITO, png
+
+Rows = Sequence[Mapping[str, Any]]
+BAD = ("failed", "passes though known", "no power")
+
+
+def render_conformance(outcomes: Path | None, zoo: Path | None, folder: Path) -> list[Path]:
+    """Write report.md, and kills.png where there is a kill table; returns their paths.
+
+    Raises ValueError naming a file that does not hold what it should.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts, written = ["# What the conformance suite finds"], []
+    if outcomes is not None:
+        rows = read(outcomes, ("operator", "kernel", "check", "dtype", "verdict"))
+        parts += [verdicts(rows), findings(rows)]
+    if zoo is not None:
+        kills = read(zoo, ("operator", "name", "fault", "killers"))
+        written.append(write(folder / "kills.png", kill_picture(kills)))
+        parts += ["## What it kills", "![Kill table](kills.png)", kill_table(kills)]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return [write(folder / "report.md", text.encode()), *written]
+
+
+def read(file: Path, names: Sequence[str]) -> Rows:
+    """The rows of a JSON file. Raises ValueError if they lack one of `names`."""
+    try:
+        rows = json.loads(file.read_text())
+        if not all(name in row for row in rows for name in names):
+            raise ValueError(f"its rows need {', '.join(names)}")
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{file}: not the outcomes of a check ({error})") from None
+    return rows  # type: ignore[no-any-return]
+
+
+def verdicts(rows: Rows) -> str:
+    """One line a kernel: how many checks passed, failed, are known to fail, did not run."""
+    lines = ["| operator | kernel | passed | failed | known | not run | cases | seconds |"]
+    lines.append("|---" * 8 + "|")
+    for operator, kernel in dict.fromkeys((r["operator"], r["kernel"]) for r in rows):
+        here = [r for r in rows if (r["operator"], r["kernel"]) == (operator, kernel)]
+        counts = Counter("failed" if r["verdict"] in BAD else r["verdict"] for r in here)
+        cells = [counts["passed"], counts["failed"], counts["known"], counts["not run"]]
+        cells += [sum(r["cases"] for r in here), round(sum(r["seconds"] for r in here))]
+        lines.append(f"| {operator} | {kernel} | " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def findings(rows: Rows) -> str:
+    """Every failure, known or not, in words, with the smallest case."""
+    parts = []
+    for row in rows:
+        if row["verdict"] in (*BAD, "known"):
+            place = f"{row['operator']}, {row['kernel']}, {row['dtype']}, {row['check']}"
+            words = "\n".join(row.get("words") or [])
+            about = f"### {place}\n\n{row['reason']}\n\nRule: {row['rule']}"
+            parts.append(about + (f"\n\n```\n{words}\n```" if words else ""))
+    return "\n\n".join(["## Findings", *parts]) if parts else ""
+
+
+def kill_table(rows: Rows) -> str:
+    """One line a broken kernel: its fault and every check that catches it."""
+    lines = ["| operator | broken kernel | its fault | caught by |", "|---|---|---|---|"]
+    for row in rows:
+        by = ", ".join(row["killers"]) or f"none: {row.get('why') or 'survives'}"
+        lines.append(f"| {row['operator']} | {row['name']} | {row['fault']} | {by} |")
+    return "\n".join(lines)
+
+
+def kill_picture(rows: Rows) -> bytes:
+    """Broken kernels by checks, a square where the one is caught by the other."""
+    checks = list(dict.fromkeys(name for row in rows for name in row["killers"]))
+    grid = np.array([[name in row["killers"] for name in checks] for row in rows], float)
+    figure = Figure(figsize=(0.28 * len(checks) + 4.5, 0.17 * len(rows) + 2), layout="constrained")
+    axes = figure.add_subplot()
+    y, x = np.nonzero(grid)
+    axes.scatter(x, y, marker="s", s=18, color=OKABE_ITO[0])
+    axes.set_xticks(range(len(checks)), checks, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(rows)), [f"{r['operator']}: {r['name']}" for r in rows], fontsize=6)
+    axes.set_xlim(-0.6, len(checks) - 0.4)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(alpha=0.2)
+    axes.xaxis.tick_top()
+    return png(figure)
