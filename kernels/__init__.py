@@ -7,7 +7,11 @@ with using(roi_align="separable"): ...
 
 from importlib import metadata
 
+from kernels.batched_nms import batched_nms
 from kernels.box_iou import box_iou
+from kernels.crop_and_resize import crop_and_resize
+from kernels.crop_masks import crop_masks
+from kernels.multilevel_roi_align import multilevel_roi_align
 from kernels.nms import nms
 from kernels.op import Backend, Op, operators, using
 from kernels.paste_masks import paste_masks
@@ -18,8 +22,12 @@ from kernels.roi_warp import roi_warp
 __all__ = [
     "Backend",
     "Op",
+    "batched_nms",
     "box_iou",
+    "crop_and_resize",
+    "crop_masks",
     "foreign",
+    "multilevel_roi_align",
     "nms",
     "operators",
     "paste_masks",

@@ -98,7 +98,9 @@ def define(spec: Definition) -> None:
         if not spec.linear(**arguments):
             raise NotImplementedError(f"{spec.name}: these options have no second derivative")
         grad = defined(*spec.replaced(arguments, gradients).values(), backend)
-        return (grad, *[None] * len(values))
+        lists = (isinstance(v, (list, tuple)) and holds_tensors(v) for v in values)
+        rest = ([None] * len(v) if li else None for v, li in zip(values, lists, strict=True))
+        return (grad, *rest)
 
     defined.register_autograd(once, setup_context=_keep)
     reverse.register_autograd(twice, setup_context=_keep)

@@ -159,7 +159,7 @@ def _computed(op: Op, arguments: Arguments, backend: str) -> Tensor:
     first = tensors_of(arguments)[0]
     with torch.autocast(first.device.type, enabled=False):
         found = op.backends[backend].forward(**_widened(arguments))
-    return _returned(found, first, op.shape(**arguments) if found.dim() == 4 else found)
+    return _returned(found, first, first)
 
 
 def _gradients(op: Op, grad: Tensor, arguments: Arguments, backend: str) -> list[Tensor]:
@@ -198,8 +198,8 @@ def _widened(arguments: Arguments) -> Arguments:
 
 
 def _returned(found: Tensor, first: Tensor, like: Tensor) -> Tensor:
-    """The result in the dtype of the first argument and the layout of `like`; never an alias."""
-    if found.is_floating_point():
+    """The result in the first argument's dtype, if both float, and laid out as `like` is."""
+    if found.is_floating_point() and first.is_floating_point():
         found = found.to(first.dtype)
     if found.dim() == 4:
         found = found.contiguous(memory_format=layout_of(like))

@@ -54,7 +54,12 @@ def check_values(*, features: Tensor, rois: Tensor, **_: Any) -> None:
 def pooled(*, features: Tensor, rois: Tensor, output_size: list[int], **_: Any) -> Tensor:
     """An empty result of a RoI operator: (k, c, *output_size), laid out as the features are."""
     shape = (rois.shape[0], features.shape[1], *output_size)
-    return features.new_empty(shape).contiguous(memory_format=layout_of(features))
+    return torch.empty(
+        shape,
+        dtype=features.dtype,
+        device=features.device,
+        memory_format=layout_of(features),
+    )
 
 
 def _is(tensor: Tensor) -> str:

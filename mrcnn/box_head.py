@@ -146,17 +146,5 @@ class Detection:
         boxes, scores = boxes[roi, label], scores[roi, label]
         good = large_enough(boxes, self.min_side) & boxes.isfinite().all(1)
         boxes, scores, label = boxes[good], scores[good], label[good]
-        kept = nms_by_class(boxes, scores, label, self.nms_iou)[: self.limit]
+        kept = kernels.batched_nms(boxes, scores, label, iou_threshold=self.nms_iou)[: self.limit]
         return Detections(boxes[kept], label[kept] + 1, scores[kept])
-
-
-def nms_by_class(
-    boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"], labels: Int[Tensor, " n"], iou: float
-) -> Int[Tensor, " k"]:
-    """Indices that survive NMS within their own class, best first over all classes."""
-    survivors = [torch.zeros(0, dtype=torch.long, device=boxes.device)]
-    for label in labels.unique():
-        here = (labels == label).nonzero()[:, 0]
-        survivors.append(here[kernels.nms(boxes[here], scores[here], iou_threshold=iou)])
-    kept = torch.cat(survivors)
-    return kept[scores[kept].argsort(descending=True, stable=True)]

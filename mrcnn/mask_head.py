@@ -181,16 +181,15 @@ class MaskTargets:
         size: int,
     ) -> Float[Tensor, "n {size} {size}"]:
         """(n, size, size) targets of n RoIs, RoI i showing object `index[i]`."""
-        rows = torch.cat([index[:, None].to(rois), rois], 1).float()
-        share = kernels.roi_align(
-            masks[:, None].to(rois),
-            rows,
-            output_size=size,
-            spatial_scale=1.0,
+        return kernels.crop_masks(
+            masks,
+            index,
+            rois.float(),
+            size=size,
             sampling_ratio=self.sampling_ratio,
             aligned=self.aligned,
-        )[:, 0]
-        return share if self.threshold is None else (share >= self.threshold).to(share)
+            threshold=self.threshold,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The three RoI layers the paper compares, each a value, and how RoIs find their pyramid level."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +27,12 @@ class RoIPool:
             features, rois, output_size=output_size, spatial_scale=spatial_scale
         )
 
+    def of_pyramid(
+        self, maps: Sequence[Tensor], rois: Tensor, levels: Tensor, **options: Any
+    ) -> Tensor:
+        """Each RoI from its own level."""
+        return level_by_level(self, maps, rois, levels, **options)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoIWarp:
@@ -49,6 +56,12 @@ class RoIWarp:
             features, rois, output_size=output_size, spatial_scale=spatial_scale, **vars(self)
         )
 
+    def of_pyramid(
+        self, maps: Sequence[Tensor], rois: Tensor, levels: Tensor, **options: Any
+    ) -> Tensor:
+        """Each RoI from its own level."""
+        return level_by_level(self, maps, rois, levels, **options)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoIAlign:
@@ -71,6 +84,25 @@ class RoIAlign:
             features, rois, output_size=output_size, spatial_scale=spatial_scale, **vars(self)
         )
 
+    def of_pyramid(
+        self,
+        maps: Sequence[Tensor],
+        rois: Tensor,
+        levels: Tensor,
+        *,
+        output_size: int,
+        spatial_scales: Sequence[float],
+    ) -> Tensor:
+        """Each RoI from its own level, all in one call."""
+        return kernels.multilevel_roi_align(
+            maps,
+            rois,
+            levels,
+            output_size=output_size,
+            spatial_scales=spatial_scales,
+            **vars(self),
+        )
+
 
 AnyRoIOp = RoIPool | RoIWarp | RoIAlign
 
@@ -90,19 +122,30 @@ def roi_features(
 ) -> Float[Tensor, "k c {output_size} {output_size}"]:
     """The features of every box, image after image, each from the level its size calls for."""
     rois = as_rois(boxes)
-    levels = list(zip(pyramid.maps, pyramid.strides, strict=True))[: pyramid.roi_levels]
-    if len(levels) == 1:
-        features, stride = levels[0]
-        return roi_op(features, rois, output_size=output_size, spatial_scale=1 / stride)
-    level = level_of(rois[:, 1:], [stride for _, stride in levels], canonical_side)
+    maps, strides = pyramid.maps[: pyramid.roi_levels], pyramid.strides[: pyramid.roi_levels]
+    if len(maps) == 1:
+        return roi_op(maps[0], rois, output_size=output_size, spatial_scale=1 / strides[0])
+    levels = level_of(rois[:, 1:], list(strides), canonical_side)
+    scales = [1 / stride for stride in strides]
+    return roi_op.of_pyramid(maps, rois, levels, output_size=output_size, spatial_scales=scales)
+
+
+def level_by_level(
+    roi_op: Callable[..., Tensor],
+    maps: Sequence[Tensor],
+    rois: Float[Tensor, "k 5"],
+    levels: Int[Tensor, " k"],
+    *,
+    output_size: int,
+    spatial_scales: Sequence[float],
+) -> Float[Tensor, "k c {output_size} {output_size}"]:
+    """RoI features in the RoIs' order, by one call of `roi_op` for each level."""
     pooled: list[Tensor] = []
     rows: list[Tensor] = []
-    for i, (features, stride) in enumerate(levels):
-        here = (level == i).nonzero()[:, 0]
+    for i, (features, scale) in enumerate(zip(maps, spatial_scales, strict=True)):
+        here = (levels == i).nonzero()[:, 0]
         rows.append(here)
-        pooled.append(
-            roi_op(features, rois[here], output_size=output_size, spatial_scale=1 / stride)
-        )
+        pooled.append(roi_op(features, rois[here], output_size=output_size, spatial_scale=scale))
     return torch.cat(pooled)[torch.cat(rows).argsort()]
 
 

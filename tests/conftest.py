@@ -1,14 +1,17 @@
 """Fixtures, profiles and the header that says what runs and what cannot."""
 
 from pathlib import Path
+from typing import runtime_checkable
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from kernels import foreign, operators
 
 torch.set_num_threads(1)
+runtime_checkable(st.DrawFn)  # so that beartype can check the functions that take one
 QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile(
     "ci", max_examples=40, deadline=None, derandomize=True, suppress_health_check=QUIET

@@ -1,7 +1,20 @@
 """Intersection over union of boxes.
 
-Specification: boxes are x1, y1, x2, y2, continuous; width = x2 - x1, no + 1. Two boxes without
-area have IoU 0. Differentiable in both arguments.
+Specification
+  boxes       x1, y1, x2, y2, continuous: width = x2 - x1, no + 1. A side with x2 < x1 has length 0,
+              and so has what such a box shares with another
+  union       the sum of both areas less the shared one; IoU is 0 where the union is not positive,
+              so for two boxes without area, even the same one
+  not finite  a box with a coordinate that is not finite has IoU 0 with every box; gradients that
+              reach it are undefined
+  empty       no boxes on either side give an empty result
+  layout      any strides; the result is contiguous
+  dtypes      float; half precision is computed in float32 and rounded at the end
+  gradient    with respect to both. At kinks - sides that coincide or only touch - it is one of
+              those on either side or between; 0 where boxes share nothing
+
+The backend "torchvision" differs where boxes are degenerate or not finite: NaN for two boxes
+without area, and a box with one side negative has a negative area.
 """
 
 from jaxtyping import Float
@@ -9,7 +22,7 @@ from torch import Tensor
 from torchvision import ops
 
 from kernels.box_iou import reference
-from kernels.op import Backend, Op
+from kernels.op import Backend, Op, lazily
 
 BOX_IOU = Op(
     name="box_iou",
@@ -20,6 +33,11 @@ BOX_IOU = Op(
     backends={
         "reference": Backend(forward=reference.box_iou),
         "torchvision": Backend(forward=lambda a, b: ops.box_iou(a, b)),
+        "numba": Backend(
+            forward=lazily("kernels.box_iou.numba", "box_iou"),
+            backward=lazily("kernels.box_iou.numba", "backward"),
+            devices=("cpu",),
+        ),
     },
     default={"cpu": "reference"},
     ulps=8.0,

@@ -109,12 +109,13 @@ def _warped(wide: Mapping[str, Any], ulps: float) -> _Every:
 
 def _pooled(wide: Mapping[str, Any], ulps: float) -> _Every:
     rois, owner = _near_halves(wide["rois"], wide["spatial_scale"], ulps)
+    dtype = torch.float32 if ulps > 1e-10 else torch.float64
     expected = [operators()["roi_pool"].reference(**{**wide, "rois": rois})]
-    whole = _whole_edges(rois, wide) if ulps else torch.zeros(len(rois), dtype=torch.bool)
+    whole = _whole_edges(rois, wide, dtype) if ulps else torch.zeros(len(rois), dtype=torch.bool)
     which = whole.nonzero()[:, 0]
     if len(which):
         for more in list(itertools.product((0, 1), repeat=4))[1:]:
-            expected.append(_pool_with_more({**wide, "rois": rois[which]}, more))
+            expected.append(_pool_with_more({**wide, "rois": rois[which]}, more, dtype))
     times = len(expected) - 1
     return _Every(
         torch.cat(expected),
@@ -147,9 +148,7 @@ def near_jumps(wide: Mapping[str, Any], ulps: float) -> tuple[Tensor, Tensor]:
     return torch.cat([rois, moved[len(rois) :]]), owner
 
 
-def _jumps(
-    low: Tensor, high: Tensor, bins: int, ratio: int, length: int, within: Tensor
-) -> Tensor:
+def _jumps(low: Tensor, high: Tensor, bins: int, ratio: int, length: int, within: Tensor) -> Tensor:
     """Per RoI, whether along one axis its count or one of its samples is near a jump."""
     side = high - low
     if ratio:
@@ -196,15 +195,22 @@ def shaken(rois: Tensor, near_x: Tensor, near_y: Tensor, step: Tensor) -> tuple[
     return torch.cat(rows), torch.cat(owner)
 
 
-def _whole_edges(rois: Tensor, wide: Mapping[str, Any]) -> Tensor:
-    """Per RoI, whether a bin edge within it is whole though a float may miss it."""
-    low, side = _whole_box(rois, wide["spatial_scale"])
+def _whole_edges(rois: Tensor, wide: Mapping[str, Any], dtype: torch.dtype) -> Tensor:
+    """Per RoI, whether a bin edge within it is whole though a float misses it."""
+    _, side = _whole_box(rois, wide["spatial_scale"])
     near = torch.zeros(len(rois), dtype=torch.bool)
     for axis, bins in enumerate(reversed(bounds.pair_of(wide["output_size"]))):
-        if bins & (bins - 1):  # dividing by a power of two is exact
-            index = torch.arange(1, bins + 1)
-            near |= ((index * side[:, axis, None]) % bins == 0).any(1)
+        near |= _missed(side[:, axis, None], torch.arange(1, bins + 1), bins, dtype).any(1)
     return near
+
+
+def _missed(side: Tensor, index: Tensor, bins: int, dtype: torch.dtype) -> Tensor:
+    """Where index * side / bins is whole, but not in that dtype, by any usual way to write it."""
+    whole = (index * side) % bins == 0
+    edge, i, s = (index * side).div(bins, rounding_mode="floor"), index.to(dtype), side.to(dtype)
+    inverse = torch.ones((), dtype=dtype) / bins
+    ways = ((s / bins) * i, (s * inverse) * i, (s * i) * inverse, s * (i * inverse))
+    return whole & torch.stack([way != edge for way in ways]).any(0)
 
 
 def _whole_box(rois: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -212,13 +218,11 @@ def _whole_box(rois: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return corners[:, :2], (corners[:, 2:] - corners[:, :2] + 1).clamp(min=1)
 
 
-def _pool_with_more(wide: Mapping[str, Any], more: tuple[int, ...]) -> Tensor:
+def _pool_with_more(wide: Mapping[str, Any], more: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """RoIPool whose whole edges take a pixel more: (rows before, after, columns before, after)."""
     features, rois = wide["features"], wide["rois"]
-    low, side = _whole_box(rois, wide["spatial_scale"])
+    wy, wx = members(wide, more, dtype)
     rows, columns = bounds.pair_of(wide["output_size"])
-    wy = _pixels(low[:, 1], side[:, 1], rows, features.shape[2], more[:2])
-    wx = _pixels(low[:, 0], side[:, 0], columns, features.shape[3], more[2:])
     maps = features[rois[:, 0].long()]
     found = torch.empty(len(rois), features.shape[1], rows, columns, dtype=features.dtype)
     for p, q in itertools.product(range(rows), range(columns)):
@@ -228,12 +232,35 @@ def _pool_with_more(wide: Mapping[str, Any], more: tuple[int, ...]) -> Tensor:
     return found
 
 
-def _pixels(low: Tensor, side: Tensor, bins: int, length: int, more: tuple[int, ...]) -> Tensor:
+def members(
+    wide: Mapping[str, Any],
+    more: tuple[int, ...] = (0, 0, 0, 0),
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """The rows (k, bins, h) and columns (k, bins, w) of RoIPool's bins, `more` of them or none."""
+    low, side = _whole_box(wide["rois"], wide["spatial_scale"])
+    rows, columns = bounds.pair_of(wide["output_size"])
+    height, width = wide["features"].shape[2:]
+    return (
+        _pixels(low[:, 1], side[:, 1], rows, height, more[:2], dtype),
+        _pixels(low[:, 0], side[:, 0], columns, width, more[2:], dtype),
+    )
+
+
+def _pixels(
+    low: Tensor,
+    side: Tensor,
+    bins: int,
+    length: int,
+    more: tuple[int, ...],
+    dtype: torch.dtype,
+) -> Tensor:
+    """The pixels of each bin (k, bins, length)."""
     index, pixel = torch.arange(bins), torch.arange(length)
     before, after = index * side[:, None], (index + 1) * side[:, None]
     start = before.div(bins, rounding_mode="floor")
     end = -(-after).div(bins, rounding_mode="floor")
-    start = start - more[0] * ((before % bins == 0) & (index > 0))
-    end = end + more[1] * (after % bins == 0)
+    start = start - more[0] * _missed(side[:, None], index, bins, dtype)
+    end = end + more[1] * _missed(side[:, None], index + 1, bins, dtype)
     first = (low[:, None] + start)[..., None]
     return (pixel >= first) & (pixel < (low[:, None] + end)[..., None])

@@ -1,6 +1,5 @@
 """What a kernel says of itself: the operator it computes, and what of it it can do."""
 
-import importlib
 import inspect
 import runpy
 from collections.abc import Callable, Mapping
@@ -11,13 +10,13 @@ from typing import Any, Literal
 from kernels.op import operators, unknown
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-SHIPPED, ZOO = "shipped:", "zoo:"
+SHIPPED = "shipped:"
 LAYOUTS = ("contiguous", "channels_last", "strided")
 USUAL: Mapping[str, Any] = {"sampling_ratio": 2, "aligned": True, "reduce": "mean"}
 """The value at which an option is tested that a kernel does not take as an argument."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Known:
     """A check that is known to fail, and why. It is strict: a check that passes all the same fails.
 
@@ -154,29 +153,3 @@ def shipped(operator: str, backend: str, **about: Any) -> Kernel:
 
     origin = f"{SHIPPED}{operator}:{backend}"
     return Kernel(operator=operator, name=backend, function=function, origin=origin, **about)
-
-
-def loaded(origin: str) -> Kernel:
-    """The kernel at an origin, as a worker process loads it.
-
-    Raises ValueError if it is not there.
-    """
-    place, _, name = origin.rpartition(":")
-    if place.startswith(SHIPPED):
-        return shipped(place.removeprefix(SHIPPED), name)
-    if place.startswith(ZOO):
-        return specimen(place.removeprefix(ZOO), name)
-    for declared in declared_in(Path(place)):
-        if declared.name == name:
-            return declared
-    raise ValueError(f"{place}: declares no kernel {name!r}")
-
-
-def specimen(module: str, name: str) -> Kernel:
-    """A kernel of the zoo: `name` among the BROKEN and SOUND of one of its modules."""
-    inside = importlib.import_module(f"kernels.conformance.zoo.{module}")
-    broken = [one.kernel for one in getattr(inside, "BROKEN", ())]
-    for one in (*broken, *getattr(inside, "SOUND", ())):
-        if one.name == name:
-            return replace(one, origin=f"{ZOO}{module}:{name}")
-    raise ValueError(f"there is no {name!r} in the zoo's {module}")

@@ -19,13 +19,15 @@ from hypothesis.errors import FlakyFailure
 from kernels.conformance.call import Answer, Call, Mode, Violation, direct
 from kernels.conformance.case import Case
 from kernels.conformance.check import Check
-from kernels.conformance.checks import checks_of
+from kernels.conformance.checks import ORACLES, checks_of
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.worker import Isolated
 from kernels.op import operators
 
 PROFILES = {"ci": 25, "nightly": 400}
 """Cases drawn per check. `ci` draws the same ones each time, `nightly` others each time."""
+OTHER_DTYPES = 0.35
+"""The share of cases that a law is tried on in a kernel's other dtypes; values are on all."""
 POWER_CASES = 200
 """How many of the drawn cases a planted error is given to show itself in."""
 
@@ -182,8 +184,10 @@ def attempt(
             failures.append((case, violation))
             raise
 
+    share = 1.0 if dtype == kernel.dtypes[0] or check.name in ORACLES else OTHER_DTYPES
+
     @settings(
-        max_examples=max(2, round(PROFILES[profile] * check.examples)),
+        max_examples=max(3, round(PROFILES[profile] * check.examples * share)),
         derandomize=profile == "ci",
         deadline=None,
         database=None,

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from kernels.conformance.declaration import ZOO, Kernel
+from kernels.conformance.declaration import Kernel
 from kernels.conformance.engine import Outcome, check_kernel
+from kernels.conformance.origin import ZOO
 from kernels.conformance.zoo import Broken, menagerie, sound
 
 

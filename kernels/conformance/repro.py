@@ -6,8 +6,10 @@ from typing import Any
 
 from kernels.conformance.case import Case
 from kernels.conformance.checks import checks_of
-from kernels.conformance.declaration import Kernel, declared_in, loaded, shipped
+from kernels.conformance.declaration import Kernel, declared_in, shipped
 from kernels.conformance.engine import Outcome, Shaped, once
+from kernels.conformance.origin import loaded
+from kernels.conformance.own import declared
 from kernels.conformance.worker import Isolated
 from kernels.op import operators, unknown
 
@@ -78,7 +80,7 @@ def found(operator: str, name: str, file: Path | None) -> Kernel:
             raise ValueError(unknown(operator, operators(), "operator"))
         if name not in operators()[operator].backends:
             raise ValueError(unknown(name, operators()[operator].backends, f"of {operator}"))
-        return shipped(operator, name)
+        return shipped(operator, name, **declared(operator, name))
     kernels = {k.name: k for k in declared_in(file) if k.operator == operator}
     if name not in kernels:
         raise ValueError(unknown(name, kernels, f"{operator} kernel of {file}"))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kernels.conformance.call import Answer, Mode, Violation, direct
-from kernels.conformance.declaration import loaded
+from kernels.conformance.origin import loaded
 
 STARTS_S = 120.0
 PATIENCE_S = 20.0

@@ -1,8 +1,17 @@
 """Non-maximum suppression: of boxes that overlap, the best stays.
 
-Specification: boxes are visited by falling score, equal scores by rising index; a box is kept
-unless its IoU with one already kept is greater than the threshold. Indices come best first.
-Not differentiable. NaN scores are refused on the CPU, undefined elsewhere.
+Specification
+  kept        boxes are visited by falling score; a box is kept unless its IoU, by the rules of
+              `box_iou`, with one already kept is greater than the threshold. An IoU equal to the
+              threshold keeps; one that equals it but for rounding may fall either way
+  order       indices come best first; equal scores, 0 and -0 among them, by rising index
+  not finite  NaN scores are refused on the CPU, undefined elsewhere; infinite ones are scores like
+              others. A box with a coordinate that is not finite neither drops another nor is
+              dropped
+  empty       no boxes give an empty result; a box without area is kept
+  layout      any strides; the result is contiguous
+  dtypes      float boxes and scores, half precision compared in float32; indices are int64
+  gradient    none
 """
 
 from typing import Any
@@ -13,7 +22,7 @@ from torch import Tensor
 from torchvision import ops
 
 from kernels.nms import reference
-from kernels.op import Backend, Op
+from kernels.op import Backend, Op, lazily
 
 
 def some_of(boxes: Tensor, **_: Any) -> Tensor:
@@ -41,6 +50,7 @@ NMS = Op(
                 boxes, scores.to(boxes.dtype), iou_threshold
             )
         ),
+        "numba": Backend(forward=lazily("kernels.nms.numba", "nms"), devices=("cpu",)),
     },
     default={"cpu": "torchvision"},
     ulps=0.0,

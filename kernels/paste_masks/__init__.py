@@ -1,14 +1,22 @@
 """Place the small mask of each box into an image.
 
 Specification
-  exact      the image pixel centred at (i + 0.5) reads the mask bilinearly at its place in the box,
-             no coordinate rounded; outside the mask everything is 0
-  grown      the mask gets a border of one zero pixel, the box grows in proportion and is cut to
-             whole pixels towards 0, its far pixel included; the mask is resized to that many pixels
-             (corners not aligned, edges repeated). What lies outside the image is cut off
-  threshold  a pixel is set where the value is at least the threshold; None keeps the values
-  empty      no masks give an empty result; a box of no size gives an empty mask (exact)
-  gradient   none
+  exact       the image pixel centred at (i + 0.5) reads the mask bilinearly at its place in the
+              box, no coordinate rounded; outside the mask everything is 0
+  grown       the mask gets a border of one zero pixel, the box grows in proportion and is cut to
+              whole pixels towards 0, its far pixel included and a pixel at least; the mask is
+              resized to that many pixels (corners not aligned, edges repeated). What lies outside
+              the image is cut off
+  threshold   a pixel is set where the value is at least the threshold, one outside the box too, so
+              that 0 or less sets all; None keeps the values. A value that equals the threshold but
+              for rounding may fall either way
+  empty       no masks give an empty result; with "exact", a box without area gives an empty mask
+  not finite  boxes that are not finite are refused on the CPU, undefined elsewhere; a value of a
+              mask that is not finite leaves the whole result of that mask undefined
+  layout      any strides; the result is contiguous
+  dtypes      float masks and boxes, computed in the wider of both and at least float32; the result
+              is bool, or has the dtype of the masks where there is no threshold
+  gradient    none
 """
 
 from collections.abc import Sequence
@@ -18,7 +26,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kernels.op import Backend, Op
+from kernels.op import Backend, Op, lazily
 from kernels.paste_masks import reference, torchvision
 
 
@@ -28,14 +36,25 @@ def bitmaps(masks: Tensor, size: Sequence[int], threshold: float | None, **_: An
     return masks.new_empty((masks.shape[0], *size), dtype=dtype)
 
 
+def check_boxes(boxes: Tensor, **_: Any) -> None:
+    """Raises ValueError for a box that is not finite; looked at on the CPU only."""
+    if boxes.device.type == "cpu" and not boxes.isfinite().all():
+        row = int((~boxes.isfinite()).any(1).nonzero()[0])
+        raise ValueError(f"paste_masks: box {row} is not finite: {boxes[row].tolist()}")
+
+
 PASTE_MASKS = Op(
     name="paste_masks",
     schema="Tensor masks, Tensor boxes, int[] size, str method, float? threshold",
     shape=bitmaps,
+    check=check_boxes,
     reference=reference.paste_masks,
     backends={
         "reference": Backend(forward=reference.paste_masks),
         "torchvision": Backend(forward=torchvision.paste_masks),
+        "numba": Backend(
+            forward=lazily("kernels.paste_masks.numba", "paste_masks"), devices=("cpu",)
+        ),
     },
     default={"cpu": "reference"},
     ulps=64.0,

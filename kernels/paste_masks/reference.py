@@ -24,6 +24,8 @@ def paste_masks(
     Raises nothing: arguments were checked by the operator.
     Source: He et al. 2017, sec. 3.1, "Inference".
     """
+    dtype = torch.promote_types(masks.dtype, boxes.dtype)
+    masks, boxes = masks.to(dtype), boxes.to(dtype)
     weigh = _exact if method == "exact" else _grown
     masks = F.pad(masks, (1, 1, 1, 1)) if method == "grown" else masks
     at_once = max(1, ELEMENTS_AT_ONCE // (size[0] * size[1]))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
@@ -23,6 +24,8 @@ def paste_masks(
     """
     if method != "grown":
         raise ValueError("paste_masks: torchvision knows method='grown' only")
+    dtype = torch.promote_types(masks.dtype, boxes.dtype)
+    masks, boxes = masks.to(dtype), boxes.to(dtype)
     if not len(masks):
         soft = masks.new_zeros(0, *size)
     else:

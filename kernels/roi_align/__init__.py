@@ -9,7 +9,13 @@ Specification
   border     a point more than one pixel outside the centres reads 0, nearer ones the border pixel
   reduction  mean or maximum over a bin's samples (of samples, not of weighted corners)
   empty      no RoIs give an empty result; a map without pixels gives zeros
-  gradient   with respect to features only; RoIs are constants
+  gradient   with respect to features only; RoIs are constants. That of a maximum goes to one of
+             its largest samples
+  finite     RoIs must be. A pixel that is not makes each bin not finite that reads it with a
+             weight above zero, and NaN comes through a maximum; a backend may spread it further
+  dtype      that of the features; half precision is computed in float32. RoIs in float32 or wider
+             keep coordinates exact to a thousandth of a pixel near column 1000
+  layout     channels_last features give channels_last results and gradients, others contiguous
 """
 
 from typing import Literal
@@ -17,7 +23,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Backend, Op
+from kernels.op import Backend, Op, lazily
 from kernels.roi_align import reference, separable, torchvision
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
@@ -34,8 +40,13 @@ ROI_ALIGN = Op(
         "reference": Backend(forward=reference.roi_align),
         "separable": Backend(forward=separable.roi_align),
         "torchvision": Backend(forward=torchvision.roi_align, backward=torchvision.backward),
+        "numba": Backend(
+            forward=lazily("kernels.roi_align.numba", "roi_align"),
+            backward=lazily("kernels.roi_align.numba", "backward"),
+            devices=("cpu",),
+        ),
     },
-    default={"cpu": "torchvision"},
+    default={"cpu": "numba", "cuda": "torchvision"},
     ulps=64.0,
     source='He et al. 2017, "Mask R-CNN", sec. 3',
 )

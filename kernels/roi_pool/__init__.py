@@ -9,12 +9,16 @@ Specification
   empty     a bin without pixels is 0; no RoIs give an empty result
   gradient  to the maximum of each bin; where several are equal, any split of it among them that
             sums to one; RoIs are constants
+  finite    RoIs must be. A bin with a NaN is NaN and one of -inf alone is 0, except by the shipped
+            kernels, which answer both with the lowest finite number
+  dtype     that of the features; RoIs in half precision are rounded to pixels as float32
+  layout    channels_last features give channels_last results and gradients, others contiguous
 """
 
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Backend, Op
+from kernels.op import Backend, Op, lazily
 from kernels.roi_pool import reference, torchvision
 from kernels.rois import check_rois, check_values, pair, pooled
 
@@ -28,8 +32,13 @@ ROI_POOL = Op(
     backends={
         "reference": Backend(forward=reference.roi_pool),
         "torchvision": Backend(forward=torchvision.roi_pool, backward=torchvision.backward),
+        "numba": Backend(
+            forward=lazily("kernels.roi_pool.numba", "roi_pool"),
+            backward=lazily("kernels.roi_pool.numba", "backward"),
+            devices=("cpu",),
+        ),
     },
-    default={"cpu": "torchvision"},
+    default={"cpu": "numba", "cuda": "torchvision"},
     ulps=0.0,
     source='Girshick 2015, "Fast R-CNN", sec. 2.1',
 )

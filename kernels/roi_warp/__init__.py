@@ -34,7 +34,7 @@ ROI_WARP = Op(
         "reference": Backend(forward=reference.roi_warp),
         **{name: reference.through(name) for name in ROI_ALIGN.backends if name != "reference"},
     },
-    default={"cpu": "torchvision"},
+    default={"cpu": "numba", "cuda": "torchvision"},
     ulps=64.0,
     source='Dai et al. 2016, "Multi-task Network Cascades", sec. 4',
 )

@@ -1,0 +1,165 @@
+"""The rules of multilevel_roi_align: RoIAlign on the map of each RoI's level, in the RoIs' order."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from kernels.conformance import bounds
+from kernels.conformance.admissible import Answers, answers
+from kernels.conformance.call import Call, Violation, rounded, widened
+from kernels.conformance.case import Case
+from kernels.conformance.check import Check
+from kernels.conformance.checks.gradients import tied, towards
+from kernels.conformance.checks.verdict import right, same, shaped
+from kernels.conformance.declaration import Kernel
+from kernels.conformance.strategies import levels as drawn
+from kernels.conformance.zoo import multilevel as zoo
+
+SHARED = ("output_size", "sampling_ratio", "aligned", "reduce")
+
+
+def of_level(arguments: Mapping[str, Any], level: int) -> tuple[dict[str, Any], torch.Tensor]:
+    """The RoIAlign of one level, and which RoIs it is of."""
+    which = (arguments["levels"] == level).nonzero()[:, 0]
+    single = {
+        "features": arguments["features"][level],
+        "rois": arguments["rois"][which],
+        "spatial_scale": arguments["spatial_scales"][level],
+        **{name: arguments[name] for name in SHARED},
+    }
+    return single, which
+
+
+def shape_of(arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape that a result must have."""
+    channels = arguments["features"][0].shape[1]
+    return (len(arguments["rois"]), channels, *arguments["output_size"])
+
+
+def every_answer(arguments: Mapping[str, Any], dtype: str) -> Answers:
+    """The right answers of all levels, those of the RoIs as given first and in order."""
+    shape = shape_of(arguments)
+    expected, bound = torch.zeros(2, *shape, dtype=torch.float64)
+    near = torch.zeros(shape[0], dtype=torch.bool)
+    more: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    for level in range(len(arguments["features"])):
+        single, which = of_level(arguments, level)
+        found = answers("roi_align", single, dtype, exact=False)
+        k = len(which)
+        expected[which], bound[which] = found.nominal
+        near[which] = found.near
+        more.append((found.expected[k:], found.bound[k:], which[found.owner[k:]]))
+    return Answers(
+        torch.cat([expected, *(m[0] for m in more)]),
+        torch.cat([bound, *(m[1] for m in more)]),
+        torch.cat([torch.arange(shape[0]), *(m[2] for m in more)]),
+        near,
+    )
+
+
+def values(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
+    """Any of the right answers of each level, within the bound."""
+    arguments = rounded(case.arguments(), dtype)
+    got = shaped(call(arguments).result, shape_of(arguments)).double()
+    right(got, every_answer(arguments, dtype), "differs from RoIAlign on the RoI's own level")
+
+
+def permutation(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
+    """RoIs and levels in another order give the same results in that order."""
+    arguments = rounded(case.arguments(), dtype)
+    bound = 2 * every_answer(arguments, dtype).nominal[1]
+    turned = {n: arguments[n].flip(0) for n in ("rois", "levels")}
+    got, other = call(arguments).result, call({**arguments, **turned}).result
+    shaped(got, shape_of(arguments))
+    shaped(other, shape_of(arguments))
+    same(other.flip(0), got, bound, "RoIs in another order give other results")
+
+
+def empty(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
+    """An empty result of the right shape."""
+    arguments = rounded(case.arguments(), dtype)
+    shaped(call(arguments).result, shape_of(arguments))
+
+
+def gradient(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
+    """Of each map that of RoIAlign with its RoIs; zeros where there are none."""
+    arguments = rounded(case.arguments(), dtype)
+    wide, found = widened(arguments), every_answer(arguments, dtype)
+    grad = towards(found.nominal[0], arguments["features"][0].dtype)
+    grad[found.near] = 0
+    levels = range(len(arguments["features"]))
+    for level in levels:
+        single, which = of_level(wide, level)
+        grad[which] = grad[which].masked_fill(tied("roi_align", single), 0.0)
+    answer = call(arguments, grad=grad)
+    shaped(answer.result, shape_of(arguments))
+    for level in levels:
+        single, which = of_level(wide, level)
+        g = grad[which].double()
+        expected = bounds.pulled("roi_align", single, g)
+        got = answer.grads.get(f"features[{level}]")
+        if got is None:
+            raise Violation(f"gives no gradient of level {level}, though it is declared to")
+        bound = bounds.of_gradient("roi_align", single, g, expected, dtype)
+        text = f"the gradient of level {level} differs from that of the definition"
+        same(shaped(got, tuple(expected.shape)), expected, bound, text)
+
+
+def _check(
+    name: str,
+    rule: str,
+    run: Callable[[Call, Case, str, Kernel], None],
+    wrong: tuple[Any, ...],
+    draw: Mapping[str, Any],
+    **about: Any,
+) -> Check:
+    return Check(
+        name=name,
+        rule=rule,
+        operators=(drawn.NAME,),
+        cases=lambda kernel, dtype: drawn.cases(kernel, **draw),
+        run=run,
+        wrong={one.__name__.replace("_", " "): one for one in wrong},
+        **about,
+    )
+
+
+def _no_grads(kernel: Kernel) -> str | None:
+    return None if kernel.grads else "no gradients are declared"
+
+
+CHECKS: tuple[Check, ...] = (
+    _check(
+        "values",
+        "Row i is RoIAlign of RoI i on the map of its level, at that map's scale.",
+        values,
+        (zoo.zeros, zoo.last_level_always, zoo.first_scale_always),
+        {},
+        exact=drawn.exact(),
+    ),
+    _check(
+        "permutation",
+        "Results are in the order of the RoIs, whatever their levels.",
+        permutation,
+        (zoo.in_order_of_levels,),
+        {"least": 3},
+        exact=drawn.exact()[:1],
+    ),
+    _check(
+        "empty",
+        "No RoIs give an empty result.",
+        empty,
+        (zoo.needs_a_roi,),
+        {"least": 0, "most": 0},
+        examples=0.3,
+    ),
+    _check(
+        "gradient",
+        "Every map gets the gradient of its own RoIs; one that no RoI is read from gets zeros.",
+        gradient,
+        (zoo.first_map_without_gradient, zoo.doubled_gradient),
+        {"kinds": ("noise",)},
+        skipped=_no_grads,
+    ),
+)

@@ -1,0 +1,174 @@
+"""RoIPool in Numba: the largest of whole vectors of channels.
+
+Forward, threads take RoIs in turn. Backward, they take blocks of channels in turn and walk all RoIs
+in order, finding each maximum again: no atomics, and the same bits on any number of threads.
+"""
+
+from collections.abc import Sequence
+from typing import no_type_check
+
+import numba
+import numpy as np
+from jaxtyping import Float
+from numba import prange
+from torch import Tensor
+
+from kernels.layouts import bins_of, channels_last, empty, pixels_first, turn, workers_for
+
+BLOCK = 64
+"""Channels that a thread takes at once in the backward pass."""
+
+
+def roi_pool(
+    features: Float[Tensor, "n c h w"],
+    rois: Float[Tensor, "k 5"],
+    *,
+    output_size: Sequence[int],
+    spatial_scale: float,
+) -> Float[Tensor, "k c oh ow"]:
+    """The reference's maxima; RoIs in parallel.
+
+    Raises nothing: arguments were checked by the operator.
+    Source: the definition in reference.py.
+    """
+    last = channels_last(features)
+    shape = (len(rois), features.shape[1], output_size[0], output_size[1])
+    pooled = empty(shape, features, last=last)
+    workers = workers_for(pooled, features)
+    if not features.numel():
+        return pooled.zero_()
+    maps, boxes = pixels_first(features, workers), rois.contiguous().numpy()
+    size = (output_size[0], output_size[1])
+    _largest(maps, boxes, size, spatial_scale, bins_of(pooled, last), last, workers)
+    return pooled
+
+
+def backward(
+    grad: Float[Tensor, "k c oh ow"],
+    *,
+    features: Float[Tensor, "n c h w"],
+    rois: Float[Tensor, "k 5"],
+    output_size: Sequence[int],
+    spatial_scale: float,
+) -> list[Tensor]:
+    """The gradient of the features, each bin's at its first largest pixel."""
+    workers = workers_for(grad, features)
+    found = empty(features.shape, features, last=True).zero_()
+    if features.numel() and len(rois):
+        _give_back(
+            pixels_first(grad, workers),
+            pixels_first(features, workers),
+            rois.contiguous().numpy(),
+            spatial_scale,
+            found.permute(0, 2, 3, 1).numpy(),
+            workers,
+        )
+    return [found]
+
+
+@numba.njit(cache=True, error_model="numpy")
+@no_type_check
+def _side(rois, roi, axis, scale):
+    """(first pixel, pixels) of the rounded box along an axis, 1 for x and 2 for y."""
+    real = rois.dtype.type
+    low, high = rois[roi, axis] * real(scale), rois[roi, axis + 2] * real(scale)
+    first = np.sign(low) * np.floor(abs(low) + real(0.5))
+    last = np.sign(high) * np.floor(abs(high) + real(0.5))
+    return int(first), max(int(last - first) + 1, 1)
+
+
+@numba.njit(cache=True, error_model="numpy")
+@no_type_check
+def _pixels(side, index, bins, length):
+    """(first, end) of the pixels of a bin, within the map."""
+    first, count = side
+    end = first - (-(index + 1) * count) // bins
+    return max(first + index * count // bins, 0), min(end, length)
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")
+@no_type_check
+def _largest(maps, rois, size, scale, pooled, last, workers):
+    """The bins of every RoI. pooled is (k, bins, c) where channels come last, else (k, c, bins)."""
+    _, height, width, channels = maps.shape
+    for worker in prange(workers):
+        tile = np.empty((size[0] * size[1], channels), maps.dtype)
+        for roi in range(worker, len(rois), workers):
+            plane = maps[int(rois[roi, 0])]
+            bins = pooled[roi] if last else tile
+            down, across = _side(rois, roi, 2, scale), _side(rois, roi, 1, scale)
+            for p in range(size[0]):
+                top, bottom = _pixels(down, p, size[0], height)
+                for q in range(size[1]):
+                    left, right = _pixels(across, q, size[1], width)
+                    _bin(plane, top, bottom, left, right, bins[p * size[1] + q])
+            if not last:
+                turn(tile, pooled[roi])
+
+
+@numba.njit(cache=True, error_model="numpy")
+@no_type_check
+def _bin(plane, top, bottom, left, right, best):
+    """The largest of the pixels of a bin per channel, NaN if one is; 0 where there is none."""
+    best[:] = -np.inf
+    for y in range(top, bottom):
+        x = left
+        while x + 3 < right:
+            a, b, c, d = plane[y, x], plane[y, x + 1], plane[y, x + 2], plane[y, x + 3]
+            for i in range(len(best)):
+                best[i] = _larger(best[i], _larger(_larger(a[i], b[i]), _larger(c[i], d[i])))
+            x += 4
+        while x < right:
+            a = plane[y, x]
+            for i in range(len(best)):
+                best[i] = _larger(best[i], a[i])
+            x += 1
+    for i in range(len(best)):
+        best[i] = best[i] if best[i] != -np.inf else 0
+
+
+@numba.njit(cache=True, error_model="numpy")
+@no_type_check
+def _larger(a, b):
+    """NaN before all; without branches, so that it is done for many channels at once."""
+    return b if (b > a) | (b != b) else a
+
+
+@numba.njit(cache=True, parallel=True, error_model="numpy")
+@no_type_check
+def _give_back(grads, maps, rois, scale, found, workers):
+    """Add to `found` the gradient of every bin, per channel, at its first largest pixel."""
+    _, height, width, channels = maps.shape
+    high, wide = grads.shape[1:3]
+    for worker in prange(workers):
+        for first in range(worker * BLOCK, channels, workers * BLOCK):
+            size = min(BLOCK, channels - first)
+            best, where = np.empty(size, maps.dtype), np.empty(size, np.int64)
+            for roi in range(len(rois)):
+                image = int(rois[roi, 0])
+                flat, to = maps[image].reshape(-1, channels), found[image].reshape(-1, channels)
+                down, across = _side(rois, roi, 2, scale), _side(rois, roi, 1, scale)
+                for p in range(high):
+                    top, bottom = _pixels(down, p, high, height)
+                    for q in range(wide):
+                        left, right = _pixels(across, q, wide, width)
+                        _find(flat, width, top, bottom, left, right, first, best, where)
+                        grad = grads[roi, p, q]
+                        for i in range(size):
+                            if best[i] != -np.inf:
+                                to[where[i], first + i] += grad[first + i]
+
+
+@numba.njit(cache=True, error_model="numpy")
+@no_type_check
+def _find(flat, width, top, bottom, left, right, first, best, where):
+    """Of the channels from `first` on the largest pixel of a bin, and which it is."""
+    best[:] = -np.inf
+    for y in range(top, bottom):
+        for x in range(left, right):
+            pixel = y * width + x
+            values = flat[pixel, first : first + len(best)]
+            for i in range(len(best)):
+                larger = (values[i] > best[i]) | ((values[i] != values[i]) & (best[i] == best[i]))
+                best[i] = values[i] if larger else best[i]
+                where[i] = pixel if larger else where[i]
