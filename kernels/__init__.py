@@ -13,7 +13,7 @@ from kernels.crop_and_resize import crop_and_resize
 from kernels.crop_masks import crop_masks
 from kernels.multilevel_roi_align import multilevel_roi_align
 from kernels.nms import nms
-from kernels.op import Backend, Op, operators, using
+from kernels.op import Backend, Op, in_use, operators, using
 from kernels.paste_masks import paste_masks
 from kernels.roi_align import roi_align
 from kernels.roi_pool import roi_pool
@@ -27,6 +27,7 @@ __all__ = [
     "crop_and_resize",
     "crop_masks",
     "foreign",
+    "in_use",
     "multilevel_roi_align",
     "nms",
     "operators",

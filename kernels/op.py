@@ -142,6 +142,11 @@ def using(**backends: str) -> Iterator[None]:
         _named.reset(token)
 
 
+def in_use(device: str) -> dict[str, str]:
+    """The backend that each operator takes on a device type, as things are chosen now."""
+    return {name: op.chosen(device) for name, op in sorted(_operators.items())}
+
+
 def operators() -> dict[str, Op]:
     """Every operator by name."""
     return dict(_operators)

@@ -72,7 +72,7 @@ def train(
 
     wanted = chosen_trial(preset, trial, data, changes, seed, runs)
     wanted = with_body(wanted, body)
-    runtime = chosen_runtime(wanted, device, threads, workers, kernels, parent)
+    runtime = chosen_runtime(device, threads, workers, kernels, parent)
     folder = out or runs / trial_id(wanted, wanted.data.hash(runs / "data"))
     write_json(folder / "trial.json", plain(wanted))
     with on_terminal() as show:

@@ -12,7 +12,7 @@ from mrcnn.data.coco import CocoFolder
 from mrcnn.data.shapes import Shapes
 from mrcnn.presets import PRESETS
 from mrcnn.spec import assign, parse, unknown, vary
-from mrcnn.train import Runtime, usual_kernels
+from mrcnn.train import Runtime
 
 
 def chosen_trial(
@@ -63,7 +63,6 @@ def assigned(trial: Trial, changes: list[str], keep: tuple[str, ...]) -> Trial:
 
 
 def chosen_runtime(
-    trial: Trial,
     device: str,
     threads: int | None,
     workers: int,
@@ -72,7 +71,7 @@ def chosen_runtime(
 ) -> Runtime:
     """The runtime that the options describe. Raises ValueError for what is not here."""
     usable(device)
-    chosen = usual_kernels(trial, device)
+    chosen: dict[str, str] = {}
     for text in backends or []:
         operator, _, backend = text.partition("=")
         chosen[operator] = backend

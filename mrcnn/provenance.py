@@ -43,7 +43,7 @@ def sources() -> Iterator[Path]:
 
 
 def made_by(device: str, kernels: dict[str, str]) -> dict[str, Any]:
-    """Code, versions and machine. `kernels` are the backends chosen by name, where any were."""
+    """Code, versions and machine. `kernels`: operator -> the backend that computed it."""
     return {
         "code_id": code_id(),
         "commit": _git("rev-parse", "--short=12", "HEAD"),

@@ -18,7 +18,6 @@ from torch import Tensor
 
 import kernels
 from mrcnn.atomic import write_json
-from mrcnn.backbone import SmallResNet
 from mrcnn.checkpoint import read_body, save_model
 from mrcnn.config import Trial
 from mrcnn.data.dataset import Dataset
@@ -48,16 +47,6 @@ class Runtime:
     parent: int | None = None
 
 
-def usual_kernels(trial: Trial, device: str) -> dict[str, str]:
-    """The backends a trial runs fastest on where the default of the device is not.
-
-    On a CPU and the small trunk's small maps, RoIAlign as two matrix products beats the gather.
-    """
-    small = isinstance(trial.model.backbone.trunk, SmallResNet)
-    fast = {"roi_align": "separable", "roi_warp": "separable"}
-    return fast if device == "cpu" and small else {}
-
-
 def run_trial(
     trial: Trial, out: Path, runs: Path, runtime: Runtime, show: Show = silent
 ) -> dict[str, Any]:
@@ -74,7 +63,8 @@ def run_trial(
         if runtime.threads:
             torch.set_num_threads(runtime.threads)
         started = time.monotonic()
-        certificate = made_by(runtime.device, dict(runtime.kernels))  # of the code as it is now
+        backends = kernels.in_use(torch.device(runtime.device).type)
+        certificate = made_by(runtime.device, backends)  # of the code as it is now
         train_set, val_set = open_data(trial, runs)
         identity = trial_id(trial, trial.data.hash(runs / "data"))
         MaskRCNN(trial.model)  # a network that cannot be is refused before any work is done

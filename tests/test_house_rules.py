@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kernels import operators
+
 ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "kernels": set(),
@@ -67,15 +69,11 @@ def without_source(text):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             said = ast.get_docstring(node) or ""
             annotated = node.args.kwonlyargs or "Tensor" in ast.unparse(node.args)
-            first = node.name in (
-                "roi_align",
-                "roi_pool",
-                "roi_warp",
-                "nms",
-                "box_iou",
-                "paste_masks",
-            )
-            if first and annotated and ("Source:" not in said or "Raises" not in said):
+            if (
+                node.name in operators()
+                and annotated
+                and ("Source:" not in said or "Raises" not in said)
+            ):
                 found.append(node.name)
     return found
 

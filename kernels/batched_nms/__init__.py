@@ -33,6 +33,7 @@ BATCHED_NMS = Op(
         ),
     },
     default={"cpu": "numba", "cuda": "reference"},
+    shaped=False,
     ulps=0.0,
     source='Girshick et al. 2014, "R-CNN", sec. 2.2',
 )

@@ -89,6 +89,8 @@ def rounded(arguments: Mapping[str, Any], dtype: str) -> dict[str, Any]:
             return [each(name, one) for one in value]
         if not isinstance(value, Tensor):
             return value
+        if name == "masks" and "index" in arguments:
+            return value > 0.5  # the bitmaps of crop_masks, which a recipe gives as numbers
         return value.to(torch.long if name in WHOLE else wide if name in COORDINATES else to)
 
     return {name: each(name, value) for name, value in arguments.items()}
@@ -211,12 +213,14 @@ class _Direct:
 
 def _faked(function: Callable[..., Any], given: Mapping[str, Any]) -> Tensor:
     from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    with FakeTensorMode() as mode:
+    with FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True) as mode:
         fakes = {n: mode.from_tensor(v) if isinstance(v, Tensor) else v for n, v in given.items()}
         out = _tensor(function(**fakes))
-        shape, dtype = tuple(int(s) for s in out.shape), out.dtype
-    return torch.zeros(shape, dtype=dtype)
+        known = [s if isinstance(s, int) else 0 for s in out.shape]  # a count that values decide
+        dtype = out.dtype
+    return torch.zeros(known, dtype=dtype)
 
 
 def _mapped(function: Callable[..., Any], given: Mapping[str, Any]) -> Tensor:

@@ -12,7 +12,14 @@ from kernels.op import operators, unknown
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 SHIPPED = "shipped:"
 LAYOUTS = ("contiguous", "channels_last", "strided")
-USUAL: Mapping[str, Any] = {"sampling_ratio": 2, "aligned": True, "reduce": "mean"}
+USUAL: Mapping[str, Any] = {
+    "sampling_ratio": 2,
+    "aligned": True,
+    "reduce": "mean",
+    "method": "exact",
+    "threshold": 0.5,
+    "iou_threshold": 0.5,
+}
 """The value at which an option is tested that a kernel does not take as an argument."""
 
 

@@ -24,7 +24,7 @@ def declared(operator: str, backend: str) -> dict[str, Any]:
     about: dict[str, Any] = {
         "dtypes": ALL,
         "grads": op.differentiable,
-        "nonfinite": "raise",
+        "nonfinite": "undefined" if operator == "box_iou" else "raise",
         "bad_index": "raise",
         "compiled": True,
         "fake": True,
@@ -36,7 +36,26 @@ def declared(operator: str, backend: str) -> dict[str, Any]:
     return about | EXCEPTIONS.get((operator, backend), {})
 
 
-EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {}
+GONE = "torchvision's own fault"
+EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
+    ("paste_masks", "torchvision"): {
+        "domain": {"method": ("grown",)},
+        "known": (Known("outside", f"{GONE}: it raises for a box outside the image"),),
+    },
+    ("batched_nms", "torchvision"): {
+        "known": (
+            Known("classes", f"{GONE}: boxes at negative coordinates meet those of other labels"),
+            Known("far labels", f"{GONE}: it shifts boxes by label, which float32 cannot hold"),
+            Known("exact list", f"{GONE}: as with far labels"),
+        ),
+    },
+    ("box_iou", "torchvision"): {
+        "known": (Known("degenerate", f"{GONE}: two boxes without area have IoU NaN"),),
+    },
+    ("crop_masks", "torchvision"): {
+        "known": (Known("degenerate", f"{GONE}: adaptive sampling of a box inside out raises"),),
+    },
+}
 """(operator, backend) -> where a backend declares other than all do."""
 
 __all__ = ["Known", "declared", "own"]

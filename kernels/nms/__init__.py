@@ -52,7 +52,8 @@ NMS = Op(
         ),
         "numba": Backend(forward=lazily("kernels.nms.numba", "nms"), devices=("cpu",)),
     },
-    default={"cpu": "torchvision"},
+    default={"cpu": "numba", "cuda": "torchvision"},
+    shaped=False,
     ulps=0.0,
     source='Girshick et al. 2014, "R-CNN", sec. 2.2',
 )

@@ -56,7 +56,7 @@ PASTE_MASKS = Op(
             forward=lazily("kernels.paste_masks.numba", "paste_masks"), devices=("cpu",)
         ),
     },
-    default={"cpu": "reference"},
+    default={"cpu": "numba", "cuda": "reference"},
     ulps=64.0,
     source='He et al. 2017, "Mask R-CNN", sec. 3.1, "Inference"',
 )

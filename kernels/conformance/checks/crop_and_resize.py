@@ -16,7 +16,7 @@ from kernels.conformance.check import Check
 from kernels.conformance.checks.gradients import towards
 from kernels.conformance.checks.verdict import result, right, same
 from kernels.conformance.declaration import Kernel
-from kernels.conformance.strategies import crops as drawn
+from kernels.conformance.strategies import crop_and_resize as drawn
 from kernels.conformance.zoo import crop_and_resize as zoo
 from kernels.crop_and_resize.reference import crop_and_resize, sample_points
 

@@ -69,7 +69,7 @@ def checks_on(operator: str, oracle: Check) -> list[Check]:
         replace(
             base,
             name="stale",
-            rule="A result depends on this call's inputs alone and is not touched by the next call.",
+            rule="A result depends on this call's inputs alone; the next call leaves it as it is.",
             run=_stale(oracle),
             wrong={"one buffer for all results": _buffered(right)},
         ),

@@ -1,4 +1,4 @@
-"""The rules of multilevel_roi_align: RoIAlign on the map of each RoI's level, in the RoIs' order."""
+"""The rules of multilevel_roi_align: RoIAlign on the map of each level, in the order of RoIs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

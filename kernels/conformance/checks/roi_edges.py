@@ -16,6 +16,7 @@ from kernels.conformance.check import Check, always
 from kernels.conformance.checks.roi_values import values
 from kernels.conformance.checks.verdict import result, right, same, shape_of, shaped
 from kernels.conformance.declaration import Kernel
+from kernels.conformance.strategies import roi_exact
 from kernels.conformance.strategies import rois as drawn
 from kernels.conformance.strategies.boxes import Draw
 from kernels.conformance.zoo import faults
@@ -166,6 +167,7 @@ def _spot(wide: Mapping[str, Any]) -> Tensor:
 
 
 def _each(name: str, rule: str, run: Any, cases: Any, *wrong: str, **about: Any) -> Any:
+    exact = about.pop("exact", lambda operator: ())
     return tuple(
         Check(
             name=name,
@@ -174,6 +176,7 @@ def _each(name: str, rule: str, run: Any, cases: Any, *wrong: str, **about: Any)
             cases=cases,
             run=run,
             wrong={w: faults.of(operator, w) for w in wrong},
+            exact=exact(operator),
             **about,
         )
         for operator in OPERATORS
@@ -196,8 +199,9 @@ CHECKS: tuple[Check, ...] = (
         "A RoI of no size or of a negative side gives what the specification says of it:"
         " adaptive sampling has no samples there and gives 0, a fixed number reads where they are.",
         values,
-        _drawn(places=("negative", "flat", "negative", "tiny")),
+        _drawn(places=("negative", "flat", "crossed", "tiny")),
         "negative sides swapped",
+        exact=roi_exact.degenerate,
     ),
     *_each(
         "outside",

@@ -40,7 +40,7 @@ def cases(
 def case(seed: int, kind: str, rois: Any, levels: Any, options: Any) -> Case:
     """A case from its RoIs and their levels."""
     maps = [{"kind": kind, "shape": [3, 2, *m], "seed": seed + i} for i, m in enumerate(MAPS)]
-    tensors = {
+    tensors: dict[str, dict[str, Any]] = {
         "features": {"list": maps},
         "rois": {"values": [list(row) for row in rois], "shape": [len(rois), 5]},
         "levels": {"values": list(levels), "shape": [len(levels)]},

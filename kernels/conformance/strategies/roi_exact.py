@@ -56,6 +56,23 @@ _OTHERS: dict[str, tuple[dict[str, Any], ...]] = {
 }  # fmt: skip
 
 
+def degenerate(operator: str) -> tuple[Case, ...]:
+    """Negative along one axis, along the other, along both, and of no size; fixed and adaptive."""
+    rois = (
+        (0, 25.3, 3.1, 1.2, 20.7),
+        (2, 3.3, 22.1, 30.2, 2.7),
+        (1, 30.1, 20.2, 2.3, 3.4),
+        TINY[0],
+    )
+    flat = (3, 8.2, 9.1, 8.2, 9.1)
+    about: Any = {"output_size": [2, 3], "spatial_scale": 0.25}
+    ratios = (2, 0) if "sampling_ratio" in OPTIONS[operator] else (2,)
+    return tuple(
+        _case(operator, "noise", (7, 9), (*rois, flat), **about, sampling_ratio=ratio)
+        for ratio in ratios
+    )
+
+
 def branches(operator: str) -> tuple[Case, ...]:
     """RoIs whose samples lie on the border rule, whose sides are whole bins, or end in a half."""
     if operator != "roi_align":

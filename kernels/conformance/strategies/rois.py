@@ -43,6 +43,7 @@ PLACES = ("inside", "across", "tiny", "large", "outside", "flat")
 inside    within the map          across    over one border       outside  two pixels beyond it
 tiny      at most a pixel wide    large     from before the map to beyond it
 flat      of no size              negative  its far side before its near side
+crossed   negative along one axis only
 core      at least two pixels from any border, and a pixel wide
 """
 
@@ -79,9 +80,7 @@ def cases(
     return case(kernel.operator, features, rois, options)
 
 
-def case(
-    operator: str, features: Mapping[str, Any], rois: Sequence[Any], options: Any
-) -> Case:
+def case(operator: str, features: Mapping[str, Any], rois: Sequence[Any], options: Any) -> Case:
     """A case from a recipe of features and rows of RoIs, of which there may be none."""
     rows = {"values": [list(row) for row in rois], "shape": [len(rois), 5]}
     return Case(operator=operator, tensors={"features": features, "rois": rows}, options=options)
@@ -137,8 +136,11 @@ def roi(
 ) -> list[float]:
     """One row (image, x1, y1, x2, y2); image pixels, corners on a grid of feature pixels."""
     place = draw(st.sampled_from(places))
-    x1, x2 = draw(interval(place, width, grid))
-    y1, y2 = draw(interval(place, height, grid))
+    along = (place, place)
+    if place == "crossed":
+        along = ("negative", "large") if draw(st.booleans()) else ("large", "negative")
+    x1, x2 = draw(interval(along[0], width, grid))
+    y1, y2 = draw(interval(along[1], height, grid))
     row = [round(v / scale, 6) if grid == 100 else v / scale for v in (x1, y1, x2, y2)]
     return [float(draw(st.integers(0, images - 1))), *row]
 

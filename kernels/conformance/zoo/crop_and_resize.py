@@ -24,13 +24,17 @@ def half_a_bin_off(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
     rows, columns = o["output_size"]
     side = rois[:, 3:] - rois[:, 1:3]
     inset = side / torch.tensor([columns, rows]) / 2
-    return right(features, torch.cat([rois[:, :1], rois[:, 1:3] + inset, rois[:, 3:] - inset], 1), **o)
+    return right(
+        features, torch.cat([rois[:, :1], rois[:, 1:3] + inset, rois[:, 3:] - inset], 1), **o
+    )
 
 
 def whole_map(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
     """Coordinates times H, not H - 1."""
     h, w = features.shape[2:]
-    more = torch.tensor([1, w / max(w - 1, 1), h / max(h - 1, 1)] + [w / max(w - 1, 1), h / max(h - 1, 1)])
+    more = torch.tensor(
+        [1, w / max(w - 1, 1), h / max(h - 1, 1)] + [w / max(w - 1, 1), h / max(h - 1, 1)]
+    )
     return right(features, rois * more.to(rois.dtype), **o)
 
 
@@ -51,7 +55,9 @@ def clamped(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
 
 def sides_sorted(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
     """A mirrored box is turned back."""
-    return right(features, faults.FAULTS["negative sides swapped"](lambda f, r, **k: r)(features, rois), **o)
+    return right(
+        features, faults.FAULTS["negative sides swapped"](lambda f, r, **k: r)(features, rois), **o
+    )
 
 
 def first_image_only(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:

@@ -14,9 +14,7 @@ from kernels.op import operators
 NAME = "multilevel_roi_align"
 
 
-def right(
-    features: Sequence[Tensor], rois: Tensor, levels: Tensor, **options: Any
-) -> Tensor:
+def right(features: Sequence[Tensor], rois: Tensor, levels: Tensor, **options: Any) -> Tensor:
     """The reference, in float32 or wider."""
     wide = torch.promote_types(features[0].dtype, torch.float32)
     maps = [f.to(wide) for f in features]
