@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.op import layout_of
-from kernels.threads import follow_torch
+from kernels.threads import follow_torch, use
 
 Array = NDArray[Any]
 HUGE = 2**23
@@ -36,8 +36,7 @@ def workers_for(*tensors: Tensor) -> int:
     """Threads among which to share the work on these tensors: as many as PyTorch's, or one."""
     if sum(tensor.numel() for tensor in tensors) >= SMALL:
         return follow_torch()
-    numba.set_num_threads(1)
-    return 1
+    return use(1)
 
 
 def empty(shape: Sequence[int], like: Tensor, *, last: bool) -> Tensor:
