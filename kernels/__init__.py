@@ -2,7 +2,7 @@
 
 from kernels import roi_align, using
 roi_align(features, rois, output_size=7, spatial_scale=1 / 16)
-with using(roi_align="separable"): ...
+with using(roi_align="reference"): ...
 """
 
 from importlib import metadata

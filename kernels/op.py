@@ -125,7 +125,7 @@ def lazily(module: str, function: str) -> Callable[..., Any]:
 
 @contextmanager
 def using(**backends: str) -> Iterator[None]:
-    """Within the block, take these backends where none is named: using(roi_align="separable").
+    """Within the block, take these backends where none is named: using(roi_align="reference").
 
     Raises ValueError for an unknown operator or backend.
     """

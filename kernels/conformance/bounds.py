@@ -52,7 +52,7 @@ def of_result(operator: str, arguments: Mapping[str, Any], expected: Tensor, dty
     """The bound of each element of a result, from float64 arguments.
 
     RoIPool only chooses a pixel: its bound is 0.
-    Source: /work/shared/facts/kernels_and_benchmarks.md, finding 0.2.
+    Source: our own measurements of torchvision's operators against float64.
     """
     if operator == "roi_pool":
         return torch.zeros_like(expected)

@@ -19,6 +19,9 @@ USUAL: Mapping[str, Any] = {
     "method": "exact",
     "threshold": 0.5,
     "iou_threshold": 0.5,
+    "box": "inclusive",
+    "sampling": "regular",
+    "extrapolation_value": 0.0,
 }
 """The value at which an option is tested that a kernel does not take as an argument."""
 
@@ -53,6 +56,7 @@ class Kernel:
     bad_index        what an image index outside the batch gives: "raise", "zero" or "undefined",
                      which is not tried, for it may read any memory
     domain           option -> the values it is made for; all others are left out
+    excludes         combinations of options that it is not made for, each as option -> value
     compiled, autocast, fake, vmap
                      whether torch.compile(fullgraph=True) takes it; whether bfloat16 autocast
                      leaves its dtype and precision alone; whether fake tensors go through it;
@@ -74,6 +78,7 @@ class Kernel:
     nonfinite: Literal["raise", "zero", "nan", "undefined"] = "undefined"
     bad_index: Literal["raise", "zero", "undefined"] = "undefined"
     domain: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    excludes: tuple[Mapping[str, Any], ...] = ()
     compiled: bool = False
     autocast: bool = False
     fake: bool = False
@@ -103,11 +108,21 @@ class Kernel:
 
     def allows(self, options: Mapping[str, Any]) -> bool:
         """Whether the kernel claims to compute the operator with these options."""
-        return all(
-            (name in self.takes or value == USUAL.get(name, value))
-            and (name not in self.domain or value in self.domain[name])
-            for name, value in options.items()
+        given = {name: _hashable(value) for name, value in options.items()}
+        for name, value in given.items():
+            if name not in self.takes and value != USUAL.get(name, value):
+                return False
+            if name in self.domain and value not in map(_hashable, self.domain[name]):
+                return False
+        return not any(
+            all(name in given and given[name] == _hashable(value) for name, value in some.items())
+            for some in self.excludes
         )
+
+
+def _hashable(value: Any) -> Any:
+    """A list as a tuple: options that came as JSON are lists."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def kernel(operator: str, **about: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -37,6 +37,8 @@ def declared(operator: str, backend: str) -> dict[str, Any]:
 
 
 GONE = "torchvision's own fault"
+NO_MAXIMUM = ({"reduce": "max", "sampling_ratio": 0},)
+VECTOR = Known("degenerate", f"{GONE}: adaptive sampling of a RoI with one negative side raises")
 EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("paste_masks", "torchvision"): {
         "domain": {"method": ("grown",)},
@@ -51,6 +53,13 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("box_iou", "torchvision"): {
         "known": (Known("degenerate", f"{GONE}: two boxes without area have IoU NaN"),),
+    },
+    ("roi_align", "torchvision"): {"excludes": NO_MAXIMUM, "known": (VECTOR,)},
+    ("multilevel_roi_align", "torchvision"): {"excludes": NO_MAXIMUM},
+    ("roi_warp", "torchvision"): {"excludes": NO_MAXIMUM, "domain": {"sampling": ("regular",)}},
+    ("roi_warp", "numba"): {"domain": {"sampling": ("regular",)}},
+    ("roi_pool", "torchvision"): {
+        "known": (Known("NaN features", f"{GONE}: a maximum swallows NaN"),),
     },
     ("crop_masks", "torchvision"): {
         "known": (Known("degenerate", f"{GONE}: adaptive sampling of a box inside out raises"),),

@@ -112,7 +112,7 @@ class Conformance(pytest.Item):
             from kernels.conformance.repro import explained
 
             return explained(excinfo.value.outcome, self.path)
-        return super().repr_failure(excinfo, style)
+        return pytest.Item.repr_failure(self, excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where pytest says this item stands."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from kernels.conformance.checks import checks_of
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.engine import Outcome, check_kernel
 from kernels.conformance.origin import ZOO
@@ -40,6 +41,8 @@ def fates(
 
     every_check   not only the check that is named as the killer
     """
+    if operator is not None:
+        checks_of(operator)
     for module, broken in menagerie():
         if operator not in (None, broken.kernel.operator):
             continue
@@ -64,6 +67,7 @@ def accusations(
 
     Without an accusation in n cases, at most 3 / n of such cases accuse, with 95 % confidence.
     """
+    checks_of(operator)
     found: list[Outcome] = []
     cases = 0
     for kernel in kernels or sound():

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kernels.conformance.checks import checks_of
 from kernels.conformance.declaration import Kernel
-from kernels.conformance.engine import Outcome, check_kernel
+from kernels.conformance.engine import Outcome, check_kernel, there_is
 from kernels.conformance.repro import explained, in_words
 
 
@@ -28,6 +28,7 @@ def put_under_test(
     names, dtypes   of checks that an operator does not have and dtypes that a kernel does not
                     declare are left out for it; if that leaves nothing, ValueError
     """
+    there_is(profile)
     plan = []
     for kernel in kernels:
         here = [n for n in names if n in {c.name for c in checks_of(kernel.operator)}]
@@ -40,7 +41,13 @@ def put_under_test(
     outcomes: list[Outcome] = []
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     console = Console(file=sys.stderr)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bars:
         total = sum(len(checks_of(k.operator, n)) * len(d or k.dtypes) for k, n, d in plan)
         task = bars.add_task("", total=total)
         for kernel, here, kept in plan:

@@ -174,6 +174,7 @@ def _sum(target, flat, pixel, weight, count, missing):
 @numba.njit(cache=True, fastmath=FAST, error_model="numpy")
 @no_type_check
 def axpy(target, weight, source):
+    """target += weight * source."""
     for x in range(len(target)):
         target[x] += weight * source[x]
 

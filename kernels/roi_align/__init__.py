@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.op import Backend, Op, lazily
-from kernels.roi_align import reference, separable, torchvision
+from kernels.roi_align import reference, torchvision
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
 ROI_ALIGN = Op(
@@ -38,7 +38,6 @@ ROI_ALIGN = Op(
     reference=reference.roi_align,
     backends={
         "reference": Backend(forward=reference.roi_align),
-        "separable": Backend(forward=separable.roi_align),
         "torchvision": Backend(forward=torchvision.roi_align, backward=torchvision.backward),
         "numba": Backend(
             forward=lazily("kernels.roi_align.numba", "roi_align"),

@@ -140,7 +140,7 @@ BAD = {
     "negative scale": (lambda f, r: dict(spatial_scale=-1.0), "spatial_scale"),
     "ratio 0": (lambda f, r: dict(sampling_ratio=0), "sampling_ratio"),
     "median": (lambda f, r: dict(reduce="median"), "reduce"),
-    "typo": (lambda f, r: dict(backend="seperable"), "did you mean 'separable'"),
+    "typo": (lambda f, r: dict(backend="nunba"), "did you mean 'numba'"),
 }
 
 
@@ -158,7 +158,7 @@ def test_bad_input_is_named_in_one_line(bad):
 def test_using_chooses_by_name_and_gives_back():
     with using(roi_align="reference"):
         assert ROI_ALIGN.chosen("cpu") == "reference"
-        assert ROI_ALIGN.chosen("cpu", "separable") == "separable"
-    assert ROI_ALIGN.chosen("cpu") == "torchvision"
+        assert ROI_ALIGN.chosen("cpu", "torchvision") == "torchvision"
+    assert ROI_ALIGN.chosen("cpu") == "numba"
     with pytest.raises(ValueError, match="did you mean 'roi_align'"), using(roi_aling="reference"):
         pass

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from kernels.conformance.check import Check
 import kernels.conformance.checks.boxes as boxes
 import kernels.conformance.checks.general as general
 import kernels.conformance.checks.masks as masks
 import kernels.conformance.checks.nms as nms
 import kernels.conformance.checks.rois as rois
+from kernels.conformance.check import Check
 from kernels.op import operators, unknown
 
 SPECIFIC: tuple[Check, ...] = (*rois.CHECKS, *boxes.CHECKS, *nms.CHECKS, *masks.CHECKS)

@@ -87,6 +87,11 @@ class _Rules:
                 *(zoo.last_kept, zoo.by_index),
                 exact=(self.crowd(300, 3, 0.5), self.crowd(130, 4, 0.3), self.crowd(65, 5, 0.7)),
             ),
+        )
+
+    def of_edges(self) -> tuple[Check, ...]:
+        """Which boxes stay where overlaps are all, none, or just the threshold."""
+        return (
             self.check(
                 "threshold 0 and 1",
                 "A box goes at an IoU greater than the threshold: any overlap at 0, never at 1.",
@@ -216,6 +221,6 @@ def _made_for(*thresholds: float) -> Callable[[Kernel], str | None]:
 
 _SINGLE, _BATCHED = _Rules("nms"), _Rules("batched_nms")
 CHECKS: tuple[Check, ...] = (
-    *(_SINGLE.of_overlaps() + _SINGLE.of_lists()),
-    *(_BATCHED.of_overlaps() + _BATCHED.of_lists() + _BATCHED.of_labels()),
+    *(_SINGLE.of_overlaps() + _SINGLE.of_edges() + _SINGLE.of_lists()),
+    *(_BATCHED.of_overlaps() + _BATCHED.of_edges() + _BATCHED.of_lists() + _BATCHED.of_labels()),
 )

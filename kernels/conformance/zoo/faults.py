@@ -76,11 +76,6 @@ def images(rois: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.cat([change(rois[:, :1]), rois[:, 1:]], 1)
 
 
-def to_even(x: Tensor) -> Tensor:
-    """Halves to even, and of what float32 holds: 1e-3 off so that it stays so through a scale."""
-    return x.round()
-
-
 def to_map(rois: Tensor, options: Any, features: Tensor) -> Tensor:
     """RoIs cut to the map they lie on."""
     h, w = features.shape[2:]
@@ -115,7 +110,7 @@ def nan_where_zero(out: Tensor) -> Tensor:
     return torch.where(out == 0, math.nan, out)
 
 
-def without_negative_zero(rois: Tensor, options: Any) -> Tensor:
+def sides_swapped(rois: Tensor, options: Any) -> Tensor:
     """Sides that are negative, swapped to positive ones."""
     low = torch.minimum(rois[:, 1:3], rois[:, 3:])
     return torch.cat([rois[:, :1], low, torch.maximum(rois[:, 1:3], rois[:, 3:])], 1)
@@ -210,7 +205,7 @@ FAULTS: dict[str, Callable[[Kernelled], Kernelled]] = {
     "half a pixel off": rois_by(lambda r, o: corners(r, lambda x: x + 0.5, o["spatial_scale"])),
     "nearest pixel": rois_by(lambda r, o: corners(r, torch.round, o["spatial_scale"])),
     "floor": rois_by(lambda r, o: corners(r, torch.floor, o["spatial_scale"])),
-    "half to even": rois_by(lambda r, o: corners(r, to_even, o["spatial_scale"])),
+    "half to even": rois_by(lambda r, o: corners(r, torch.round, o["spatial_scale"])),
     "whole image pixels": rois_by(lambda r, o: corners(r, torch.round)),
     "shift before scaling": rois_by(lambda r, o: corners(r, lambda x: x - 0.5)),
     "half coordinates": rois_by(lambda r, o: r.half().to(r.dtype)),
@@ -219,7 +214,7 @@ FAULTS: dict[str, Callable[[Kernelled], Kernelled]] = {
     "first image only": rois_by(lambda r, o: images(r, lambda i: 0 * i)),
     "image modulo 2": rois_by(lambda r, o: images(r, lambda i: i % 2)),
     "RoIs sorted by image": rois_by(lambda r, o: r[r[:, 0].argsort(stable=True)]),
-    "negative sides swapped": rois_by(without_negative_zero),
+    "negative sides swapped": rois_by(sides_swapped),
     "clipped to the map": clipped,
     "scale ignored": options_by(spatial_scale=1.0),
     "one sample": options_by(sampling_ratio=1),

@@ -72,7 +72,7 @@ class Sampler:
         ny = ratio or self.count(float(height), size[0])
         nx = ratio or self.count(float(width), size[1])
         nx = ny if self.square else nx
-        return _points(y1, height, size[0], ny), _points(x1, width, size[1], nx)
+        return points_along(y1, height, size[0], ny), points_along(x1, width, size[1], nx)
 
     def _bins(self, plane: Tensor, ys: Tensor, xs: Tensor, reduce: str) -> Tensor:
         y, wy, in_y = self._read(ys.flatten(), plane.shape[1])
@@ -112,7 +112,8 @@ class Sampler:
         return [low, high], [1 - far, far], inside
 
 
-def _points(start: Tensor, side: Tensor, bins: int, count: int) -> Tensor:
+def points_along(start: Tensor, side: Tensor, bins: int, count: int) -> Tensor:
+    """Where a RoI is sampled along one axis: (bins, count)."""
     bin_index = torch.arange(bins, dtype=start.dtype)[:, None]
     within = (torch.arange(count, dtype=start.dtype) + 0.5) / max(count, 1)
     return start + (bin_index + within) * (side / bins)

@@ -10,12 +10,11 @@ from torch.nn import functional as F
 from torchvision import ops
 
 from kernels.conformance.declaration import Kernel, Known
-from kernels.conformance.zoo import faults
+from kernels.conformance.zoo import faults, separable
 from kernels.conformance.zoo.pooler import Pooler
 from kernels.conformance.zoo.roi_align import narrow
 from kernels.conformance.zoo.rois import called
-from kernels.conformance.zoo.sampler import Sampler, _points
-from kernels.op import operators
+from kernels.conformance.zoo.sampler import Sampler, points_along
 
 RIGHT = faults.right("roi_align")
 WIDE = ("float32", "float64")
@@ -33,11 +32,6 @@ def one_by_one(samples: Tensor) -> Tensor:
 def by_reciprocal(total: Tensor, n: int) -> Tensor:
     """A mean by multiplication."""
     return total * (1.0 / max(n, 1))
-
-
-def separable(features: Tensor, rois: Tensor, **o: Any) -> Tensor:
-    """This project's matrices, without the operator around them."""
-    return operators()["roi_align"].backends["separable"](features=features, rois=rois, **o)
 
 
 def by_channels(features: Tensor, rois: Tensor, **o: Any) -> Tensor:
@@ -73,8 +67,8 @@ def from_table(
         high, wide = y2 - y1, x2 - x1
         if not aligned:
             high, wide = high.clamp(min=1), wide.clamp(min=1)
-        y = _points(y1, high, rows, ratio)[:, None, :, None].expand(-1, columns, -1, ratio)
-        x = _points(x1, wide, columns, ratio)[None, :, None].expand(rows, -1, ratio, -1)
+        y = points_along(y1, high, rows, ratio)[:, None, :, None].expand(-1, columns, -1, ratio)
+        x = points_along(x1, wide, columns, ratio)[None, :, None].expand(rows, -1, ratio, -1)
         inside = (y >= -1) & (y <= h) & (x >= -1) & (x <= w)
         y, x = y.clamp(0, h - 1), x.clamp(0, w - 1)
         total = torch.zeros(*y.shape, c, dtype=features.dtype)
@@ -167,7 +161,7 @@ SOUND: tuple[Kernel, ...] = (
     _sound("roi_align", "one-by-one", Sampler(add=one_by_one), dtypes=WIDE, **GRADS),
     _sound("roi_align", "reciprocal", Sampler(divide=by_reciprocal), dtypes=WIDE, **GRADS),
     _sound("roi_align", "inner-neighbours", Sampler(neighbour="inner"), dtypes=WIDE, **GRADS),
-    _sound("roi_align", "matrices", separable, dtypes=WIDE, **GRADS),
+    _sound("roi_align", "matrices", separable.roi_align, dtypes=WIDE, **GRADS),
     _sound("roi_align", "by-channels", by_channels, dtypes=WIDE, **GRADS),
     _sound("roi_align", "float64-inside", float64_inside, **GRADS),
     _sound("roi_align", "half-storage", narrow(Sampler()), dtypes=("float16", "bfloat16"), **GRADS),

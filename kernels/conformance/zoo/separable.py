@@ -1,8 +1,6 @@
-"""RoIAlign as two matrix products per image: fast on a CPU where maps are small.
+"""RoIAlign as two matrix products per image: the reference's weights, summed in another order.
 
-On a map of h x w pixels a RoI costs O(c w (h + bins)) whatever its size, so that the gather of the
-other backends wins on large maps. The backward pass is two more products: it is what makes this
-backend worth having. Nothing is copied per RoI.
+On a map of h x w pixels a RoI costs O(c w (h + bins)) whatever its size; nothing is copied per RoI.
 """
 
 from collections.abc import Sequence
