@@ -41,13 +41,14 @@ def put_under_test(
     outcomes: list[Outcome] = []
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     console = Console(file=sys.stderr)
-    with Progress(
+    bars = Progress(
         *columns,
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
-    ) as bars:
+    )
+    with bars:
         total = sum(len(checks_of(k.operator, n)) * len(d or k.dtypes) for k, n, d in plan)
         task = bars.add_task("", total=total)
         for kernel, here, kept in plan:

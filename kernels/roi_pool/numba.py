@@ -39,7 +39,8 @@ def roi_pool(
         return pooled.zero_()
     maps, boxes = pixels_first(features, workers), rois.contiguous().numpy()
     size = (output_size[0], output_size[1])
-    _largest(maps, boxes, size, spatial_scale, bins_of(pooled, last), last, workers)
+    order = np.lexsort((boxes[:, 2], boxes[:, 0]))  # neighbours in turn: they share what is cached
+    _largest(maps, boxes, order, size, spatial_scale, bins_of(pooled, last), last, workers)
     return pooled
 
 
@@ -88,12 +89,13 @@ def _pixels(side, index, bins, length):
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
 @no_type_check
-def _largest(maps, rois, size, scale, pooled, last, workers):
+def _largest(maps, rois, order, size, scale, pooled, last, workers):
     """The bins of every RoI. pooled is (k, bins, c) where channels come last, else (k, c, bins)."""
     _, height, width, channels = maps.shape
     for worker in prange(workers):
         tile = np.empty((size[0] * size[1], channels), maps.dtype)
-        for roi in range(worker, len(rois), workers):
+        for at in range(worker, len(order), workers):
+            roi = order[at]
             plane = maps[int(rois[roi, 0])]
             bins = pooled[roi] if last else tile
             down, across = _side(rois, roi, 2, scale), _side(rois, roi, 1, scale)
