@@ -22,7 +22,8 @@ BASES = {"C4": R50_C4, "C5": R50_C5, "FPN": R50_FPN}
 ROI_CASES = [
     pytest.param(name, backend, id=f"{name}-{backend}")
     for name in ("roi_align", "roi_pool", "roi_warp")
-    for backend in kernels.operators()[name].backends
+    for backend, one in kernels.operators()[name].backends.items()
+    if "cuda" in one.devices
 ]
 
 
@@ -44,7 +45,7 @@ def test_roi_operators_equal_the_float64_reference(name, backend, dtype):
     assert float((found.cpu().double() - expected).abs().max()) <= float(bound)
 
 
-@pytest.mark.parametrize("backend", kernels.operators()["nms"].backends)
+@pytest.mark.parametrize("backend", ["reference", "torchvision"])
 def test_nms_keeps_what_it_keeps_on_a_cpu(backend):
     g = torch.Generator().manual_seed(2)
     corner = torch.rand(500, 2, generator=g) * 80
@@ -53,6 +54,12 @@ def test_nms_keeps_what_it_keeps_on_a_cpu(backend):
     expected = kernels.nms(boxes, scores, iou_threshold=0.5)
     found = kernels.nms(boxes.cuda(), scores.cuda(), iou_threshold=0.5, backend=backend)
     assert torch.equal(found.cpu(), expected)
+
+
+def test_every_operator_has_a_usual_backend_on_a_gpu():
+    chosen = kernels.in_use("cuda")
+    assert set(chosen) == set(kernels.operators())
+    assert chosen["roi_align"] == "torchvision"
 
 
 @pytest.mark.parametrize("base", BASES)

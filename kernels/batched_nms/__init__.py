@@ -32,7 +32,7 @@ BATCHED_NMS = Op(
             forward=lazily("kernels.batched_nms.numba", "batched_nms"), devices=("cpu",)
         ),
     },
-    default={"cpu": "numba", "cuda": "reference"},
+    default={"cpu": "numba", "cuda": "torchvision"},
     shaped=False,
     ulps=0.0,
     source='Girshick et al. 2014, "R-CNN", sec. 2.2',

@@ -39,7 +39,7 @@ BOX_IOU = Op(
             devices=("cpu",),
         ),
     },
-    default={"cpu": "reference"},
+    default={"cpu": "numba", "cuda": "reference"},
     ulps=8.0,
     source='Everingham et al. 2010, "The PASCAL VOC Challenge", sec. 4.2',
 )

@@ -44,13 +44,6 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
         "domain": {"method": ("grown",)},
         "known": (Known("outside", f"{GONE}: it raises for a box outside the image"),),
     },
-    ("batched_nms", "torchvision"): {
-        "known": (
-            Known("classes", f"{GONE}: boxes at negative coordinates meet those of other labels"),
-            Known("far labels", f"{GONE}: it shifts boxes by label, which float32 cannot hold"),
-            Known("exact list", f"{GONE}: as with far labels"),
-        ),
-    },
     ("box_iou", "torchvision"): {
         "known": (Known("degenerate", f"{GONE}: two boxes without area have IoU NaN"),),
     },
