@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 .PHONY: help ablation test test-all check clean
 
 help:
-	@echo "make ablation   train and compare the five RoI layers of Table 2c (six to eight minutes on 2 cores)"
+	@echo "make ablation   train and compare the five RoI layers of Table 2c (about six minutes on 2 cores)"
 	@echo "make test       all quick tests; FIXTURES=DIR adds those that need outside data"
 	@echo "make test-all   every test, the slow ones too"
 	@echo "make check      formatting, lint and types"

@@ -1,7 +1,8 @@
 """Copies a page with all it is made of, so that it can be committed and rendered again.
 
 Pictures are copied for the built-in data alone: those of other data sets are not ours to publish,
-and a page without them is rendered without a picture strip.
+and a page without them is rendered without a picture strip. Of several seeds the first has its
+pictures copied: a page shows no others.
 """
 
 import shutil
@@ -33,9 +34,9 @@ def publish(study: Study, target: Path) -> list[Path]:
 
 
 def _copied(row: Row, records: Path) -> Row:
-    folders = []
+    folders: list[Path] = []
     for folder, record in zip(row.folders, row.finished, strict=True):
-        pictures = str(record.data.get("name", "")).startswith(OURS)
+        pictures = not folders and str(record.data.get("name", "")).startswith(OURS)
         folders.append(_copy(folder, records / record.id, pictures=pictures))
     return replace(row, folders=tuple(folders))
 

@@ -77,6 +77,7 @@ def check_kernel(
     names: Sequence[str] = (),
     dtypes: Sequence[str] = (),
     isolate: bool = True,
+    shrink: bool = True,
     call: Call | None = None,
     last_case: Path | None = None,
 ) -> Iterator[Outcome]:
@@ -84,6 +85,7 @@ def check_kernel(
 
     names, dtypes   only these; empty: all
     isolate         in a worker process, where the kernel has an origin to load it from
+    shrink          a failing case to the smallest; False takes the first that fails
     call            a worker that is there already
     last_case       file that holds the case being tried, for when everything goes down
 
@@ -104,7 +106,7 @@ def check_kernel(
             for dtype in kernel.dtypes:
                 if dtypes and dtype not in dtypes:
                     continue
-                outcome = run(check, kernel, dtype, call, profile, log)
+                outcome = run(check, kernel, dtype, call, profile, log, shrink)
                 yield replace(outcome, isolated=isinstance(call, Isolated))
         log.unlink(missing_ok=True)
 
@@ -116,7 +118,13 @@ def there_is(profile: str) -> None:
 
 
 def run(
-    check: Check, kernel: Kernel, dtype: str, call: Call, profile: str, log: Path | None = None
+    check: Check,
+    kernel: Kernel,
+    dtype: str,
+    call: Call,
+    profile: str,
+    log: Path | None = None,
+    shrink: bool = True,
 ) -> Outcome:
     """One check in one dtype, and the proof that it could have failed."""
     about = Outcome(
@@ -133,7 +141,8 @@ def run(
     if why is not None:
         return replace(about, verdict="not run", reason=why)
     began = time.monotonic()
-    tried, failure = attempt(check, kernel, dtype, Shaped(call, kernel.operator), profile, log)
+    shaped = Shaped(call, kernel.operator)
+    tried, failure = attempt(check, kernel, dtype, shaped, profile, log, shrink)
     known = [k for k in kernel.known if k.check == check.name and k.dtype in (None, dtype)]
     if failure is not None:
         case, violation = failure
@@ -172,7 +181,13 @@ def once(check: Check, kernel: Kernel, dtype: str, call: Call, case: Case) -> Ou
 
 
 def attempt(
-    check: Check, kernel: Kernel, dtype: str, call: Call, profile: str, log: Path | None
+    check: Check,
+    kernel: Kernel,
+    dtype: str,
+    call: Call,
+    profile: str,
+    log: Path | None,
+    shrink: bool,
 ) -> tuple[list[Case], tuple[Case, Violation] | None]:
     """The cases tried, and the smallest that fails with what it did."""
     tried: list[Case] = []
@@ -201,7 +216,7 @@ def attempt(
         report_multiple_bugs=False,
         print_blob=False,
         verbosity=Verbosity.quiet,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
         suppress_health_check=list(HealthCheck),
     )
     @given(case=check.cases(kernel, dtype))
@@ -212,10 +227,16 @@ def attempt(
         for case in check.exact:
             if kernel.allows(case.options):
                 one(case)
-        law()
+    except (Violation, Enough):
+        if not shrink:
+            return tried, failures[-1]
+    if failures and failures[-1][1].text.startswith("hangs"):
+        return tried, failures[-1]
+    try:
+        law()  # after an exact case as well: what is drawn can be shrunk
     except (Violation, FlakyFailure, Enough):  # flaky: it fails on one call, not on the next
         return tried, failures[-1]
-    return tried, None
+    return tried, failures[0] if failures else None
 
 
 class Enough(BaseException):

@@ -50,7 +50,16 @@ def fates(
         if broken.crashes:
             kernel = replace(kernel, origin=f"{ZOO}{module}:{kernel.name}")
         names = () if every_check else (broken.killed_by,)
-        outcomes = list(check_kernel(kernel, profile=profile, names=names, isolate=broken.crashes))
+        outcomes = list(
+            check_kernel(
+                kernel,
+                profile=profile,
+                names=names,
+                dtypes=kernel.dtypes[:1],
+                isolate=broken.crashes,
+                shrink=False,
+            )
+        )
         killers = dict.fromkeys(o.check for o in outcomes if o.verdict == "failed")
         passed = dict.fromkeys(o.check for o in outcomes if o.verdict in ("passed", "no power"))
         yield Fate(

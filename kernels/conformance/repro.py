@@ -18,7 +18,7 @@ def explained(outcome: Outcome, file: Path | None) -> str:
     """What happened, the smallest case, the worst element, the rule, and a line to repeat it."""
     lines = [f"{outcome.path}: {outcome.verdict}: {outcome.reason}"]
     if outcome.worst:
-        parts = (f"{name} {value}" for name, value in outcome.worst.items())
+        parts = (f"{name} {_short(value)}" for name, value in outcome.worst.items())
         lines.append(f"  worst element: {', '.join(parts)}")
     if outcome.rule:
         lines.append(f"  rule: {outcome.rule}")
@@ -26,6 +26,10 @@ def explained(outcome: Outcome, file: Path | None) -> str:
         lines += [f"  {line}" for line in in_words(outcome.case)]
         lines.append(f"  again: {command(outcome, file)}")
     return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def command(outcome: Outcome, file: Path | None) -> str:
