@@ -216,7 +216,13 @@ def _faked(function: Callable[..., Any], given: Mapping[str, Any]) -> Tensor:
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     with FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True) as mode:
-        fakes = {n: mode.from_tensor(v) if isinstance(v, Tensor) else v for n, v in given.items()}
+
+        def each(value: Any) -> Any:
+            if holds_tensors(value) and not isinstance(value, Tensor):
+                return [mode.from_tensor(one) for one in value]
+            return mode.from_tensor(value) if isinstance(value, Tensor) else value
+
+        fakes = {name: each(value) for name, value in given.items()}
         out = _tensor(function(**fakes))
         known = [s if isinstance(s, int) else 0 for s in out.shape]  # a count that values decide
         dtype = out.dtype

@@ -48,7 +48,7 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
         "known": (Known("degenerate", f"{GONE}: two boxes without area have IoU NaN"),),
     },
     ("roi_align", "torchvision"): {"excludes": NO_MAXIMUM, "known": (VECTOR,)},
-    ("multilevel_roi_align", "torchvision"): {"excludes": NO_MAXIMUM},
+    ("multilevel_roi_align", "torchvision"): {"domain": {"reduce": ("mean",)}},
     ("roi_warp", "torchvision"): {"excludes": NO_MAXIMUM, "domain": {"sampling": ("regular",)}},
     ("roi_warp", "numba"): {"domain": {"sampling": ("regular",)}},
     ("roi_pool", "torchvision"): {

@@ -15,6 +15,7 @@ from kernels.conformance.call import Answer, Call, Mode, Violation, rounded
 from kernels.conformance.case import Case
 from kernels.conformance.check import Check, Wrong
 from kernels.conformance.declaration import Kernel
+from kernels.library import holds_tensors, tensors_of
 from kernels.op import operators
 
 
@@ -208,10 +209,13 @@ def _other(case: Case) -> Case:
 
 
 def _wide(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        n: v.float() if isinstance(v, Tensor) and v.is_floating_point() and v.itemsize < 4 else v
-        for n, v in arguments.items()
-    }
+    def each(value: Any) -> Any:
+        if holds_tensors(value) and not isinstance(value, Tensor):
+            return [each(one) for one in value]
+        half = isinstance(value, Tensor) and value.is_floating_point() and value.itemsize < 4
+        return value.float() if half else value
+
+    return {name: each(value) for name, value in arguments.items()}
 
 
 def _other_dtype(out: Tensor) -> Tensor:
@@ -221,10 +225,10 @@ def _other_dtype(out: Tensor) -> Tensor:
 def _writing(right: Wrong) -> Wrong:
     def wrong(**arguments: Any) -> Tensor:
         out: Tensor = right(**_wide(arguments))
-        for value in arguments.values():
-            if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
+        for value in tensors_of(arguments):
+            if value.is_floating_point() and value.numel():
                 with torch.no_grad():
-                    value.view(-1)[:1] += 1
+                    value.copy_(torch.full_like(value, 7.0))
         return out
 
     return wrong
