@@ -62,7 +62,7 @@ class Kernel:
                      leaves its dtype and precision alone; whether fake tensors go through it;
                      whether torch.vmap over features does
     known            checks that are known to fail
-    origin           "file.py:name" that a worker process can load it from; None runs it in the
+    origin           "file.py:operator/name" that a worker process can load it from; None runs it in the
                      process that checks, where a crash ends both
     """
 
@@ -159,7 +159,9 @@ def declared_in(file: Path) -> list[Kernel]:
         raise ValueError(f"{file}: {type(error).__name__}: {error}") from error
     declared = [getattr(v, "conformance", None) for v in names.values()]
     found = [
-        replace(k, origin=f"{file.resolve()}:{k.name}") for k in declared if isinstance(k, Kernel)
+        replace(k, origin=f"{file.resolve()}:{k.operator}/{k.name}")
+        for k in declared
+        if isinstance(k, Kernel)
     ]
     if not found:
         raise ValueError(f"{file}: declares no kernel; put @kernel(...) on a function")

@@ -22,7 +22,7 @@ def loaded(origin: str) -> Kernel:
     if place.startswith(ZOO):
         return specimen(place.removeprefix(ZOO), name)
     for kernel in declared_in(Path(place)):
-        if kernel.name == name:
+        if f"{kernel.operator}/{kernel.name}" == name:
             return kernel
     raise ValueError(f"{place}: declares no kernel {name!r}")
 

@@ -12,7 +12,7 @@ MAPS = {"dtypes": DTYPES, "layouts": LAYOUTS, "grads": ["features"]}
 @kernel(
     "roi_align",
     name="torchvision-raw",
-    dtypes=HALF,
+    dtypes=DTYPES,
     grads=["features"],
     layouts=["contiguous", "channels_last"],
 )
@@ -30,7 +30,7 @@ def align(features, rois, *, output_size, spatial_scale, sampling_ratio, aligned
 @kernel(
     "roi_pool",
     name="torchvision-raw",
-    dtypes=HALF,
+    dtypes=DTYPES,
     grads=["features"],
     layouts=["contiguous", "channels_last"],
 )
