@@ -62,8 +62,8 @@ class Kernel:
                      leaves its dtype and precision alone; whether fake tensors go through it;
                      whether torch.vmap over features does
     known            checks that are known to fail
-    origin           "file.py:operator/name" that a worker process can load it from; None runs it in the
-                     process that checks, where a crash ends both
+    origin           "file.py:operator/name" that a worker process can load it from; None runs it
+                     in the process that checks, where a crash ends both
     """
 
     operator: str
