@@ -68,17 +68,21 @@ def check(
     out: Annotated[Path | None, typer.Option(help="Write all outcomes as JSON.")] = None,
 ) -> None:
     """Put kernels under the checks of their operators. Exit code 1 if one fails."""
+    from kernels.conformance.engine import Outcome
     from kernels.conformance.results import as_json, as_junit, put_under_test, summary
     from kernels.conformance.selection import chosen
 
     selected = chosen(file, operator, backend)
-    outcomes = put_under_test(selected, checks or (), dtype or (), profile, file)
-    if out is not None:
-        out.write_text(json.dumps(as_json(outcomes), indent=1))
-    if junit is not None:
-        junit.write_text(as_junit(outcomes))
-    for line in summary(outcomes):
-        typer.echo(line)
+    outcomes: list[Outcome] = []
+    try:
+        put_under_test(selected, checks or (), dtype or (), profile, file, outcomes)
+    finally:
+        if out is not None and outcomes:
+            out.write_text(json.dumps(as_json(outcomes), indent=1))
+        if junit is not None and outcomes:
+            junit.write_text(as_junit(outcomes))
+        for line in summary(outcomes):
+            typer.echo(line)
     raise typer.Exit(1 if any(o.bad for o in outcomes) else 0)
 
 

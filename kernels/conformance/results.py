@@ -22,8 +22,11 @@ def put_under_test(
     dtypes: Sequence[str],
     profile: str,
     file: Path | None,
-) -> list[Outcome]:
+    outcomes: list[Outcome],
+) -> None:
     """Check kernel after kernel, with progress; what is bad is printed as it is found.
+
+    outcomes        is added to one by one, so that an interruption loses none
 
     names, dtypes   of checks that an operator does not have and dtypes that a kernel does not
                     declare are left out for it; if that leaves nothing, ValueError
@@ -38,7 +41,6 @@ def put_under_test(
     if not plan:
         checks_of(kernels[0].operator, names)  # says which name is none
         raise ValueError(f"no kernel declares {', '.join(dtypes)}")
-    outcomes: list[Outcome] = []
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     console = Console(file=sys.stderr)
     bars = Progress(
@@ -58,7 +60,6 @@ def put_under_test(
                 bars.advance(task)
                 if outcome.bad:
                     print(explained(outcome, file))
-    return outcomes
 
 
 def summary(outcomes: Sequence[Outcome]) -> list[str]:
