@@ -7,15 +7,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from kernels.library import NAMESPACE, Arguments, Definition, define, holds_tensors, tensors_of
 
+MAPS = ("features", "masks")
+"""Arguments that may reach a kernel in half precision. Coordinates may not: half a pixel is lost
+near column 1000."""
 _named: ContextVar[Mapping[str, str]] = ContextVar("backends by name", default={})  # noqa: B039
 _operators: dict[str, "Op"] = {}
+
+
+Lane = Literal["native", "emulated", "interpreter"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +32,16 @@ class Backend:
     backward   (grad, **arguments) -> the gradients of the operator's differentiable arguments;
                None takes that of `forward` by autograd
     devices    device types it runs on
+    half       takes MAPS and the gradient in float16 and bfloat16 as they are; others get float32
+    lane       how strong a proof it is that it runs: GPU code that is emulated or interpreted on a
+               CPU is there to be checked, never to be used
     """
 
     forward: Callable[..., Tensor]
     backward: Callable[..., Sequence[Tensor]] | None = None
     devices: tuple[str, ...] = ("cpu", "cuda")
+    half: bool = False
+    lane: Lane = "native"
 
     def __call__(self, **arguments: Any) -> Tensor:
         return self.forward(**arguments)
@@ -102,6 +113,11 @@ class Op:
         fixed = isinstance(value, Tensor) and name not in self.differentiable
         return value.detach() if fixed else value
 
+    def native(self, device: str) -> list[str]:
+        """The backends that run on a device type as they are, neither emulated nor interpreted."""
+        found = self.backends.items()
+        return [name for name, b in found if device in b.devices and b.lane == "native"]
+
     def chosen(self, device: str, backend: str | None = None) -> str:
         """The name of the backend that a call on `device` takes; raises as calling does."""
         name = backend or _named.get().get(self.name)
@@ -112,6 +128,30 @@ class Op:
             where = ", ".join(self.backends[name].devices)
             raise ValueError(f"{self.name}: backend {name!r} runs on {where}, tensors on {device}")
         return name
+
+
+def on_gpu(operator: str, *, backward: bool = False) -> dict[str, Backend]:
+    """The backends of an operator's cuda.py and triton.py, and both on a CPU, to be checked there.
+
+    backward   whether each has a function `backward` too
+    """
+    found = {}
+    lanes: list[tuple[str, str, str, Lane]] = [
+        ("cuda", "cuda", "cuda", "native"),
+        ("emulated", "cuda", "cpu", "emulated"),
+        ("triton", "triton", "cuda", "native"),
+        ("interpreter", "triton", "cpu", "interpreter"),
+    ]
+    for name, module, device, lane in lanes:
+        place = f"kernels.{operator}.{module}"
+        found[name] = Backend(
+            forward=lazily(place, operator),
+            backward=lazily(place, "backward") if backward else None,
+            devices=(device,),
+            half=True,
+            lane=lane,
+        )
+    return found
 
 
 def lazily(module: str, function: str) -> Callable[..., Any]:
@@ -163,13 +203,15 @@ def _computed(op: Op, arguments: Arguments, backend: str) -> Tensor:
     op.check(**arguments)
     first = tensors_of(arguments)[0]
     with torch.autocast(first.device.type, enabled=False):
-        found = op.backends[backend].forward(**_widened(arguments))
+        chosen = op.backends[backend]
+        found = chosen.forward(**_widened(arguments, half=chosen.half))
     return _returned(found, first, first)
 
 
 def _gradients(op: Op, grad: Tensor, arguments: Arguments, backend: str) -> list[Tensor]:
-    chosen, wide = op.backends[backend], _widened(arguments)
-    grad = _wide(grad)
+    chosen = op.backends[backend]
+    wide = _widened(arguments, half=chosen.half)
+    grad = grad if chosen.half else _wide(grad)
     with torch.autocast(grad.device.type, enabled=False):
         backward = chosen.backward or _by_autograd(op, chosen.forward)
         found = backward(grad, **wide)
@@ -193,13 +235,17 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor
 
 
-def _widened(arguments: Arguments) -> Arguments:
-    def each(value: Any) -> Any:
+def _widened(arguments: Arguments, *, half: bool) -> Arguments:
+    """With float32 for half precision, maps excepted where `half` says so."""
+
+    def each(name: str, value: Any) -> Any:
+        if half and name in MAPS:
+            return value
         if isinstance(value, Tensor):
             return _wide(value)
         return [_wide(t) for t in value] if holds_tensors(value) else value
 
-    return {name: each(value) for name, value in arguments.items()}
+    return {name: each(name, value) for name, value in arguments.items()}
 
 
 def _returned(found: Tensor, first: Tensor, like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kernels.batched_nms import reference, torchvision
 from kernels.nms import check_scores, some_of
-from kernels.op import Backend, Op, lazily
+from kernels.op import Backend, Op, lazily, on_gpu
 
 BATCHED_NMS = Op(
     name="batched_nms",
@@ -31,6 +31,7 @@ BATCHED_NMS = Op(
         "numba": Backend(
             forward=lazily("kernels.batched_nms.numba", "batched_nms"), devices=("cpu",)
         ),
+        **on_gpu("batched_nms"),
     },
     default={"cpu": "numba", "cuda": "torchvision"},
     shaped=False,

@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision import ops
 
 from kernels.box_iou import reference
-from kernels.op import Backend, Op, lazily
+from kernels.op import Backend, Op, lazily, on_gpu
 
 BOX_IOU = Op(
     name="box_iou",
@@ -38,6 +38,7 @@ BOX_IOU = Op(
             backward=lazily("kernels.box_iou.numba", "backward"),
             devices=("cpu",),
         ),
+        **on_gpu("box_iou"),
     },
     default={"cpu": "numba", "cuda": "reference"},
     ulps=8.0,

@@ -7,14 +7,29 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from kernels.conformance import gpu
 from kernels.library import holds_tensors
 
-Mode = Literal["eager", "autocast", "compiled", "fake", "vmap", "twice"]
+Mode = Literal[
+    "eager",
+    "autocast",
+    "compiled",
+    "fake",
+    "vmap",
+    "twice",
+    "stream",
+    "graph",
+    "memory",
+    "reversed",
+    "shuffled",
+]
 """autocast   under bfloat16 autocast
 compiled   through torch.compile(fullgraph=True)
 fake       on fake tensors: zeros of the shape and dtype that came out
 vmap       through torch.vmap over two stacked feature maps; the result of the first
-twice      two calls, the second on other inputs, before the first result is looked at"""
+twice      two calls, the second on other inputs, before the first result is looked at
+stream, graph, memory, reversed, shuffled
+           as `gpu.WAYS` has them"""
 COORDINATES = ("rois", "boxes")
 """Arguments that keep at least float32: half a pixel is lost near column 1000 otherwise."""
 WHOLE = ("labels", "levels", "index")
@@ -140,10 +155,16 @@ def layout_name(tensor: Tensor) -> str:
 
 
 def direct(
-    function: Callable[..., Any], grads: tuple[str, ...] = (), takes: frozenset[str] | None = None
+    function: Callable[..., Any],
+    grads: tuple[str, ...] = (),
+    takes: frozenset[str] | None = None,
+    device: str = "cpu",
 ) -> Call:
-    """A call in this process: what a worker does, and what is quick enough for a zoo."""
-    return _Direct(function, grads, takes)
+    """A call in this process: what a worker does, and what is quick enough for a zoo.
+
+    device   where the function gets its tensors; the answer is on the CPU
+    """
+    return _Direct(function, grads, takes, device)
 
 
 @dataclass
@@ -151,6 +172,7 @@ class _Direct:
     function: Callable[..., Any]
     grads: tuple[str, ...]
     takes: frozenset[str] | None
+    device: str
 
     def __call__(
         self,
@@ -176,8 +198,8 @@ class _Direct:
         changed = tuple(n for n, v in given.items() if not _same(before[n], _listed(v)))
         kept = out.detach()
         return Answer(
-            out=kept.clone(memory_format=torch.preserve_format),
-            grads=grads,
+            out=kept.cpu() if kept.is_cuda else kept.clone(memory_format=torch.preserve_format),
+            grads={n: g if g is None else g.cpu() for n, g in grads.items()},
             layout=layout_name(kept),
             changed=changed,
         )
@@ -185,8 +207,9 @@ class _Direct:
     def _given(self, arguments: Mapping[str, Any], layout: str) -> dict[str, Any]:
         def each(value: Any) -> Any:
             if holds_tensors(value) and not isinstance(value, Tensor):
-                return [laid_out(one, layout) for one in value]
-            return laid_out(value, layout) if isinstance(value, Tensor) else value
+                return [each(one) for one in value]
+            there = isinstance(value, Tensor)
+            return laid_out(value.to(self.device), layout) if there else value
 
         taken = {n: v for n, v in arguments.items() if self.takes is None or n in self.takes}
         return {name: each(value) for name, value in taken.items()}
@@ -194,7 +217,7 @@ class _Direct:
     def _out(self, given: dict[str, Any], layout: str, mode: Mode) -> Tensor:
         poison([t for v in given.values() for t in _listed(v)])
         if mode == "autocast":
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast(self.device, dtype=torch.bfloat16):
                 return _tensor(self.function(**given))
         if mode == "compiled":
             torch._dynamo.reset()
@@ -204,6 +227,8 @@ class _Direct:
             return _faked(self.function, given)
         if mode == "vmap":
             return _mapped(self.function, given)
+        if mode in gpu.WAYS:
+            return gpu.WAYS[mode](self.function, given)
         out = _tensor(self.function(**given))
         if mode == "twice":
             other = {n: _reversed(n, v) for n, v in given.items()}
@@ -242,7 +267,7 @@ def poison(like: list[Tensor]) -> None:
     """Leave NaN in freed memory of the sizes that a kernel is about to ask for."""
     for tensor in like[:1]:
         for size in (tensor.numel(), 4 * tensor.numel(), 256):
-            torch.full((max(size, 1),), torch.nan, dtype=torch.float32)
+            torch.full((max(size, 1),), torch.nan, dtype=torch.float32, device=tensor.device)
 
 
 def _listed(value: Any) -> list[Tensor]:

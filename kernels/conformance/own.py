@@ -14,7 +14,7 @@ def own() -> list[Kernel]:
     return [
         shipped(name, one, **declared(name, one))
         for name, op in operators().items()
-        for one in op.backends
+        for one in op.native("cpu")
     ]
 
 

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.crop_and_resize import reference
-from kernels.op import Backend, Op, lazily
+from kernels.op import Backend, Op, lazily, on_gpu
 from kernels.rois import check_rois, check_values, pair, pooled
 
 CROP_AND_RESIZE = Op(
@@ -42,6 +42,7 @@ CROP_AND_RESIZE = Op(
             backward=lazily("kernels.crop_and_resize.numba", "backward"),
             devices=("cpu",),
         ),
+        **on_gpu("crop_and_resize", backward=True),
     },
     default={"cpu": "numba", "cuda": "reference"},
     ulps=64.0,

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kernels.crop_masks import reference, torchvision
-from kernels.op import Backend, Op, lazily
+from kernels.op import Backend, Op, lazily, on_gpu
 from kernels.rois import check_sampling
 
 
@@ -60,6 +60,7 @@ CROP_MASKS = Op(
         "numba": Backend(
             forward=lazily("kernels.crop_masks.numba", "crop_masks"), devices=("cpu",)
         ),
+        **on_gpu("crop_masks"),
     },
     default={"cpu": "numba", "cuda": "torchvision"},
     ulps=64.0,

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kernels.multilevel_roi_align import reference, torchvision
-from kernels.op import Backend, Op, lazily
+from kernels.op import Backend, Op, lazily, on_gpu
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
 NAME = "multilevel_roi_align"
@@ -61,6 +61,7 @@ MULTILEVEL_ROI_ALIGN = Op(
             backward=lazily("kernels.multilevel_roi_align.numba", "backward"),
             devices=("cpu",),
         ),
+        **on_gpu(NAME, backward=True),
     },
     default={"cpu": "numba", "cuda": "torchvision"},
     ulps=64.0,

@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision import ops
 
 from kernels.nms import reference
-from kernels.op import Backend, Op, lazily
+from kernels.op import Backend, Op, lazily, on_gpu
 
 
 def some_of(boxes: Tensor, **_: Any) -> Tensor:
@@ -51,6 +51,7 @@ NMS = Op(
             )
         ),
         "numba": Backend(forward=lazily("kernels.nms.numba", "nms"), devices=("cpu",)),
+        **on_gpu("nms"),
     },
     default={"cpu": "numba", "cuda": "torchvision"},
     shaped=False,

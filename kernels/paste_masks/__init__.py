@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kernels.op import Backend, Op, lazily
+from kernels.op import Backend, Op, lazily, on_gpu
 from kernels.paste_masks import reference, torchvision
 
 
@@ -55,6 +55,7 @@ PASTE_MASKS = Op(
         "numba": Backend(
             forward=lazily("kernels.paste_masks.numba", "paste_masks"), devices=("cpu",)
         ),
+        **on_gpu("paste_masks"),
     },
     default={"cpu": "numba", "cuda": "reference"},
     ulps=64.0,

@@ -23,7 +23,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Backend, Op, lazily
+from kernels.op import Backend, Op, lazily, on_gpu
 from kernels.roi_align import reference, torchvision
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
@@ -44,6 +44,7 @@ ROI_ALIGN = Op(
             backward=lazily("kernels.roi_align.numba", "backward"),
             devices=("cpu",),
         ),
+        **on_gpu("roi_align", backward=True),
     },
     default={"cpu": "numba", "cuda": "torchvision"},
     ulps=64.0,

@@ -18,7 +18,7 @@ Specification
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Backend, Op, lazily
+from kernels.op import Backend, Op, lazily, on_gpu
 from kernels.roi_pool import reference, torchvision
 from kernels.rois import check_rois, check_values, pair, pooled
 
@@ -37,6 +37,7 @@ ROI_POOL = Op(
             backward=lazily("kernels.roi_pool.numba", "backward"),
             devices=("cpu",),
         ),
+        **on_gpu("roi_pool", backward=True),
     },
     default={"cpu": "numba", "cuda": "torchvision"},
     ulps=0.0,

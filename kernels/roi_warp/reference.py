@@ -1,6 +1,7 @@
 """RoIWarp, as RoIAlign on a rounded box, and the layer of MNC."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -49,7 +50,7 @@ def through(align: str) -> Backend:
         return chosen.backward(grad, features=features, **_aligned(**options))
 
     reverse = backward if chosen.backward is not None else None
-    return Backend(forward=forward, backward=reverse, devices=chosen.devices)
+    return replace(chosen, forward=forward, backward=reverse)
 
 
 def _aligned(

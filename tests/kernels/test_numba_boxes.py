@@ -148,7 +148,7 @@ def test_paste_of_nothing_and_of_other_layouts():
     assert torch.equal(turned, kernels.paste_masks(masks, boxes, **run)[::2])
 
 
-@pytest.mark.parametrize("backend", kernels.operators()["paste_masks"].backends)
+@pytest.mark.parametrize("backend", kernels.operators()["paste_masks"].native("cpu"))
 def test_paste_refuses_boxes_that_are_not_finite(backend):
     masks, boxes = some_masks(8, 28)
     boxes[5, 2] = float("inf")

@@ -62,7 +62,7 @@ def test_backends_agree_within_the_stated_ulps(op, dtype):
     # twice the largest value; the result's own rounding is one eps of its dtype
     largest = float(features.abs().max())
     bound = (op.ulps * 2 * torch.finfo(torch.float32).eps + torch.finfo(dtype).eps) * largest
-    for backend in op.backends:
+    for backend in op.native("cpu"):
         if op is not ROI_ALIGN:  # a rounded coordinate may fall either way in float32
             rois = (rois * 2).round() / 2 + torch.tensor([0, 0.25, 0.25, 0.25, 0.25])
             expected = run(features.double(), rois.double(), backend="reference")
@@ -75,7 +75,7 @@ def test_backends_agree_within_the_stated_ulps(op, dtype):
 def test_gradcheck_of_every_backend(name):
     features = torch.randn(2, 2, 5, 6, dtype=torch.float64, requires_grad=True)
     rois = torch.tensor([[0, 0.6, 0.4, 4.3, 4.8], [1, -1.2, 1.1, 7.9, 3.2]], dtype=torch.float64)
-    for backend in kernels.operators()[name].backends:
+    for backend in kernels.operators()[name].native("cpu"):
         run = partial(getattr(kernels, name), output_size=(2, 3), spatial_scale=1.0)
         assert torch.autograd.gradcheck(lambda f, b=backend, r=run: r(f, rois, backend=b), features)
 
@@ -88,7 +88,7 @@ def test_rois_receive_no_gradient():
 
 @pytest.mark.parametrize("name", ["roi_align", "roi_pool", "roi_warp"])
 def test_nothing_in_gives_nothing_out(name):
-    for backend in kernels.operators()[name].backends:
+    for backend in kernels.operators()[name].native("cpu"):
         run = partial(
             getattr(kernels, name), output_size=(2, 3), spatial_scale=1.0, backend=backend
         )
