@@ -9,6 +9,7 @@ import typer
 from reports.conformance import render_conformance
 from reports.page import headlines, render
 from reports.publish import publish
+from reports.speed import render_speed
 from reports.study import load_study
 
 PAGES = Path("reports/runs/pages")
@@ -22,6 +23,7 @@ app = typer.Typer(
       python -m reports render reports/runs/pages/roi_layer-small
       python -m reports index
       python -m reports conformance --outcomes outcomes.json --zoo zoo.json
+      python -m reports speed reports/runs/speed.json reports/runs/detector.json
       python -m reports publish reports/runs/pages/roi_layer-small
     """,
     no_args_is_help=True,
@@ -65,6 +67,15 @@ def conformance(
     if outcomes is None and zoo is None:
         raise ValueError("name --outcomes FILE, --zoo FILE, or both")
     typer.echo(f"wrote {render_conformance(outcomes, zoo, out)[0]}")
+
+
+@app.command()
+def speed(
+    files: Annotated[list[Path], typer.Argument(help="What `python -m benchmarks` wrote.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = PAGES / "speed",
+) -> None:
+    """Make the page of timings: ratios to torchvision's, and what the detector gains."""
+    typer.echo(f"wrote {render_speed(files, out)[0]}")
 
 
 @app.command("publish")

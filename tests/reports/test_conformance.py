@@ -10,6 +10,7 @@ OUTCOMES = [
     {
         "operator": "nms",
         "kernel": "mine",
+        "lane": "cpu",
         "check": check,
         "dtype": "float32",
         "verdict": verdict,
@@ -42,7 +43,8 @@ def files(tmp_path):
 def test_verdicts_are_counted_and_failures_shown_in_words(files):
     page, picture = render_conformance(files / "outcomes.json", files / "zoo.json", files / "page")
     text = page.read_text()
-    assert "| nms | mine | 1 | 1 | 1 | 1 | 100 | 6 |" in text
+    assert "| cpu | nms | mine | 1 | 1 | 1 | 1 | 100 | 6 |" in text
+    assert "| gpu | what a GPU computes is right | 0 | 0 | 0 | 0 |" in text
     assert "### nms, mine, float32, ties\n\n1 before 0" in text
     assert "boxes = [[0, 0, 1, 1]]" in text
     assert "| nms | all kept | keeps all | certificate |" in text

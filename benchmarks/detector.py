@@ -1,0 +1,128 @@
+"""What the kernels are worth to the detector: the same work with ours and with torchvision's."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+import kernels
+from benchmarks.timing import interval_of_median
+from mrcnn.config import Trial
+from mrcnn.data.loader import Batches
+from mrcnn.data.shapes import Shapes
+from mrcnn.evaluate import detect
+from mrcnn.mask_head import Paste
+from mrcnn.model import MaskRCNN
+from mrcnn.presets import R50_C4, R50_FPN, at_scale
+from mrcnn.seeds import generator
+from mrcnn.spec import vary
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Milliseconds of each round with our backends and with torchvision's, side by side."""
+
+    name: str
+    device: str
+    threads: int
+    ours_ms: tuple[float, ...]
+    peer_ms: tuple[float, ...]
+
+    @property
+    def ratio(self) -> tuple[float, float, float]:
+        """How many times as fast with ours: the median over rounds and its 95 % interval."""
+        pairs = zip(self.peer_ms, self.ours_ms, strict=True)
+        return interval_of_median([theirs / ours for theirs, ours in pairs])
+
+
+def share(name: str, device: str, threads: int, rounds: int, backend: str | None = None) -> Share:
+    """Time a piece of the detector's work with our backends and with torchvision's, in turn.
+
+    backend   of ours, for every operator that has it; None: those usual on the device
+    """
+    torch.set_num_threads(threads)
+    ours = choice(device, backend) if backend else {}
+    peers = choice(device, "torchvision")
+    samples: tuple[list[float], list[float]] = ([], [])
+    with TemporaryDirectory() as folder:
+        work = WORK[name](device, Path(folder))
+        for number in range(-1, rounds):
+            turns = [(samples[0], ours), (samples[1], peers)]
+            for kept, backends in turns if number % 2 else turns[::-1]:
+                with kernels.using(**backends):
+                    took = _timed(work, device)
+                if number >= 0:
+                    kept.append(took)
+    return Share(
+        name=name,
+        device=device,
+        threads=threads,
+        ours_ms=tuple(samples[0]),
+        peer_ms=tuple(samples[1]),
+    )
+
+
+def choice(device: str, backend: str) -> dict[str, str]:
+    """Every operator that has this backend on the device, and the backend."""
+    found = kernels.operators().items()
+    return {name: backend for name, op in found if backend in op.native(device)}
+
+
+def _timed(work: Work, device: str) -> float:
+    start = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def inference(device: str, folder: Path) -> Work:
+    """One image of 800 x 1216, R50-FPN, masks of 100 detections pasted as torchvision does. Weights
+    are random, so that the threshold on scores is taken away.
+    """
+    trial: Trial = vary(R50_FPN, "model.detection.min_score", 0.0)
+    trial = vary(trial, "model.paste", Paste(method="grown"))
+    trial = replace(trial, evaluate=replace(trial.evaluate, transforms=()))
+    torch.manual_seed(0)
+    model = MaskRCNN(trial.model).to(device).eval()
+    image = torch.randint(0, 256, (3, 800, 1216), generator=generator(0)).to(torch.uint8)
+    return lambda: detect(model, [image], trial)
+
+
+def training(trial: Trial) -> Callable[[str, Path], Work]:
+    """One step of a trial: losses and gradients of a batch that is ready."""
+
+    def prepared(device: str, folder: Path) -> Work:
+        torch.manual_seed(0)
+        model = MaskRCNN(trial.model).to(device)
+        dataset = trial.data.open("train", folder)
+        batches = Batches(dataset, trial.train.batch_size, 0, trial.train.augment)
+        images = model.images([e.image for e in batches[0]])
+        targets = [e.targets.to(device) for e in batches[0]]
+
+        def step() -> None:
+            model.zero_grad(set_to_none=True)
+            losses = model.losses(images, targets, generator(0, "sampling"))
+            torch.stack(list(losses.values())).sum().backward()
+
+        return step
+
+    return prepared
+
+
+def _few(trial: Trial) -> Trial:
+    """With as little data as one batch needs."""
+    assert isinstance(trial.data, Shapes)
+    return replace(trial, data=replace(trial.data, train=16, val=4))
+
+
+WORK: dict[str, Callable[[str, Path], Work]] = {
+    "inference, R50-FPN, 800 x 1216": inference,
+    "training step, small C4": training(_few(at_scale(R50_C4, "small"))),
+    "training step, small FPN": training(_few(at_scale(R50_FPN, "small"))),
+}

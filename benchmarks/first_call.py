@@ -1,0 +1,54 @@
+"""The first call of an operator in a process: with nothing compiled yet, and from the cache."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+from benchmarks.workloads import WORKLOADS, Place
+
+OPERATORS = {w.operator: name for name, w in WORKLOADS.items() if not w.backward}
+
+
+def first_calls() -> dict[str, dict[str, float]]:
+    """Operator -> seconds of the first call in a fresh process, imports aside, in which Numba
+    compiles, and in one that finds the compiled code in its cache.
+
+    Raises RuntimeError with its last words where a process fails.
+    """
+    found = {}
+    for operator, workload in OPERATORS.items():
+        with tempfile.TemporaryDirectory() as cache:
+            compiles, cached = (_in_a_process(workload, cache) for _ in range(2))
+        found[operator] = {"compiles_s": compiles, "cached_s": cached}
+    return found
+
+
+def _in_a_process(workload: str, cache: str) -> float:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.first_call", workload],
+        env={**os.environ, "NUMBA_CACHE_DIR": cache},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"the first call of {workload}: {done.stderr.strip().splitlines()[-1]}")
+    return float(json.loads(done.stdout)["seconds"])
+
+
+def main(name: str) -> None:
+    """Time the first call in this process and print it."""
+    import time
+
+    import numba  # noqa: F401  (an import, not part of the first call)
+
+    workload = WORKLOADS[name]
+    arguments = workload.arguments(Place(), 1, few=True)
+    start = time.perf_counter()
+    workload.run(workload.ours("numba"), arguments)
+    print(json.dumps({"seconds": time.perf_counter() - start}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

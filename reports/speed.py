@@ -1,0 +1,140 @@
+"""Timings as a page: how fast each operator is against torchvision, and what the detector gains.
+
+Reads the JSON that `python -m benchmarks run`, `detector` and `first-call` write.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from reports.page import write
+from reports.plot import OKABE_ITO, png
+
+Rows = Sequence[Mapping[str, Any]]
+LAST = "channels_last"
+
+
+def render_speed(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Write report.md, ratios.png, and all samples as timings.json; returns their paths.
+
+    Raises ValueError naming a file that holds no timings, or if none holds an operator's.
+    """
+    found = [_read(file) for file in files]
+    timings, shares = _all(found, "timings"), _all(found, "detector")
+    first = {k: v for one in found for k, v in one.get("first_calls", {}).items()}
+    if not timings:
+        raise ValueError("no file holds timings of `python -m benchmarks run`")
+    about = next(one["made_by"] for one in found if one.get("timings"))
+    parts = ["# Speed against torchvision", _said(about), "![Ratios](ratios.png)", _table(timings)]
+    if shares:
+        parts += ["## What the detector gains", _shares(shares)]
+    if first:
+        parts += ["## The first call", _first(first)]
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {"timings": timings, "detector": shares, "first_calls": first, "made_by": about}
+    return [
+        write(folder / "report.md", ("\n\n".join(parts) + "\n").encode()),
+        write(folder / "ratios.png", picture(timings)),
+        write(folder / "timings.json", json.dumps(kept, indent=1).encode()),
+    ]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+        if not isinstance(found, dict) or "made_by" not in found:
+            raise ValueError("it does not say what made it")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: not timings ({error})") from None
+    return found
+
+
+def _all(found: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    return [row for one in found for row in one.get(name, ())]
+
+
+def _said(about: Mapping[str, Any]) -> str:
+    where = about["processor"] if about["device"] == "cpu" else about["device"]
+    return (
+        f"{where}, {about['cores']} cores; torch {about['torch']}, torchvision"
+        f" {about['torchvision']}; commit {about['commit']}, sources {about['code_id']}.\n\n"
+        "Each round times ours and torchvision's own operator in turn, on inputs that no round has"
+        " seen before; the order turns round each time. The ratio is the median over rounds of"
+        " torchvision's time to ours, with the interval that holds the true median with 95 %"
+        " confidence. Answers are compared with the reference before and after. `of copy`: the"
+        " bytes that these RoIs must move, at the rate of a plain copy on the same machine, as a"
+        " share of the time taken."
+    )
+
+
+def _table(timings: Rows) -> str:
+    lines = [
+        "| workload | backend | dtype | layout | threads | ours, ms | ratio | of copy | pairs |"
+    ]
+    lines.append("|---" * 9 + "|")
+    for row in timings:
+        of_copy = "" if row["of_roof"] is None else f"{100 * row['of_roof']:.0f} %"
+        threads = row["threads"] if row["device"] == "cpu" else ""
+        cells = [row["workload"], row["backend"], row["dtype"], row["layout"], threads]
+        cells += [f"{median(row['ours_ms']):.3g}", _ratio(row["ratio"]), of_copy]
+        cells.append(len(row["peer_ms"]) or "")
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def _ratio(ratio: Sequence[float] | None) -> str:
+    if ratio is None:
+        return "no peer"
+    middle, low, high = ratio
+    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _shares(shares: Rows) -> str:
+    lines = ["| work | threads | ours, ms | torchvision's, ms | ratio | pairs |", "|---" * 6 + "|"]
+    for row in shares:
+        threads = row["threads"] if row["device"] == "cpu" else "GPU"
+        ours, theirs = median(row["ours_ms"]), median(row["peer_ms"])
+        cells = [row["name"], threads, f"{ours:.4g}", f"{theirs:.4g}", _ratio(row["ratio"])]
+        lines.append("| " + " | ".join(map(str, [*cells, len(row["ours_ms"])])) + " |")
+    return "\n".join(lines)
+
+
+def _first(first: Mapping[str, Mapping[str, float]]) -> str:
+    lines = ["| operator | compiles, s | from the cache, s |", "|---|---|---|"]
+    for name, one in first.items():
+        lines.append(f"| {name} | {one['compiles_s']:.2f} | {one['cached_s']:.2f} |")
+    return "\n".join(lines)
+
+
+def picture(timings: Rows) -> bytes:
+    """Ratios with their intervals, one line a timing, on an axis of powers."""
+    rows = [row for row in timings if row["ratio"] is not None]
+    figure = Figure(figsize=(9, 0.24 * len(rows) + 1.4), layout="constrained")
+    axes = figure.add_subplot()
+    kinds = list(dict.fromkeys(_kind(row) for row in rows))
+    for y, row in enumerate(reversed(rows)):
+        middle, low, high = row["ratio"]
+        colour = OKABE_ITO[kinds.index(_kind(row)) % len(OKABE_ITO)]
+        gap = [[middle - low], [high - middle]]
+        axes.errorbar(middle, y, xerr=gap, fmt="o", color=colour, capsize=3, markersize=4)
+    for kind in kinds:
+        axes.plot([], [], "o", color=OKABE_ITO[kinds.index(kind) % len(OKABE_ITO)], label=kind)
+    axes.set_yticks(range(len(rows)), [row["workload"] for row in reversed(rows)], fontsize=7)
+    axes.set_xscale("log")
+    axes.axvline(1, color="#666666", linewidth=1)
+    axes.set_xlabel("times as fast as torchvision")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(axis="x", which="both", alpha=0.25)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.legend(loc="best", frameon=False, fontsize=7)
+    return png(figure)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    threads = f", {row['threads']} threads" if row["device"] == "cpu" else ""
+    layout = "channels last" if row["layout"] == LAST else "channels first"
+    return f"{row['backend']}, {row['dtype']}, {layout}{threads}"
