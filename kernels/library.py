@@ -7,6 +7,7 @@ that name and nothing else of this project.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class Definition:
     shape: Callable[..., Tensor]
     linear: Callable[..., bool]
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Names of the arguments, in the order of the schema."""
         return [part.split("=")[0].split()[-1] for part in self.schema.split(", ")]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -82,7 +82,7 @@ class Op:
         _operators[self.name] = self
         define(self.definition)
 
-    @property
+    @cached_property
     def definition(self) -> Definition:
         """This operator as PyTorch sees it."""
         return Definition(
@@ -101,8 +101,12 @@ class Op:
         Raises ValueError naming the choices for a backend that is not there, or not for the device.
         """
         name = self.chosen(tensors_of(arguments)[0].device.type, backend)
-        operator = getattr(getattr(torch.ops, NAMESPACE), self.name)
-        return operator(*(self._constant(n, arguments[n]) for n in self.definition.names), name)
+        values = [self._constant(n, arguments[n]) for n in self.definition.names]
+        return self._operator(*values, name)
+
+    @cached_property
+    def _operator(self) -> Callable[..., Any]:
+        return getattr(getattr(torch.ops, NAMESPACE), self.name).default
 
     def dtype(self, **arguments: Any) -> torch.dtype:
         """The dtype of the result for these arguments."""
