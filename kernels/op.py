@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -156,6 +157,18 @@ def on_gpu(operator: str, *, backward: bool = False) -> dict[str, Backend]:
             lane=lane,
         )
     return found
+
+
+def usual_on_gpu(otherwise: str) -> str:
+    """Our CUDA kernels where what launches them is installed (`mrcnn-lab[gpu]`), else the other.
+
+    `python -m kernels list` stars the usual backends, and records name those they were made with.
+    """
+    try:
+        found = importlib.util.find_spec("cuda.core")
+    except ModuleNotFoundError:
+        found = None
+    return "cuda" if found else otherwise
 
 
 def lazily(module: str, function: str) -> Callable[..., Any]:

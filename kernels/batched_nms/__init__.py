@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kernels.batched_nms import reference, torchvision
 from kernels.nms import check_scores, some_of
-from kernels.op import Backend, Op, lazily, on_gpu
+from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 
 BATCHED_NMS = Op(
     name="batched_nms",
@@ -33,7 +33,7 @@ BATCHED_NMS = Op(
         ),
         **on_gpu("batched_nms"),
     },
-    default={"cpu": "numba", "cuda": "torchvision"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     shaped=False,
     ulps=0.0,
     source='Girshick et al. 2014, "R-CNN", sec. 2.2',

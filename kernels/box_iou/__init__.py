@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision import ops
 
 from kernels.box_iou import reference
-from kernels.op import Backend, Op, lazily, on_gpu
+from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 
 BOX_IOU = Op(
     name="box_iou",
@@ -38,9 +38,9 @@ BOX_IOU = Op(
             backward=lazily("kernels.box_iou.numba", "backward"),
             devices=("cpu",),
         ),
-        **on_gpu("box_iou"),
+        **on_gpu("box_iou", backward=True),
     },
-    default={"cpu": "numba", "cuda": "reference"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("reference")},
     ulps=8.0,
     source='Everingham et al. 2010, "The PASCAL VOC Challenge", sec. 4.2',
 )

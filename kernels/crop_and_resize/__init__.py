@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.crop_and_resize import reference
-from kernels.op import Backend, Op, lazily, on_gpu
+from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 from kernels.rois import check_rois, check_values, pair, pooled
 
 CROP_AND_RESIZE = Op(
@@ -44,7 +44,7 @@ CROP_AND_RESIZE = Op(
         ),
         **on_gpu("crop_and_resize", backward=True),
     },
-    default={"cpu": "numba", "cuda": "reference"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("reference")},
     ulps=64.0,
     source="TensorFlow, tf.image.crop_and_resize, method bilinear",
 )

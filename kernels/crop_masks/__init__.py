@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kernels.crop_masks import reference, torchvision
-from kernels.op import Backend, Op, lazily, on_gpu
+from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 from kernels.rois import check_sampling
 
 
@@ -62,7 +62,7 @@ CROP_MASKS = Op(
         ),
         **on_gpu("crop_masks"),
     },
-    default={"cpu": "numba", "cuda": "torchvision"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     ulps=64.0,
     source='He et al. 2017, "Mask R-CNN", sec. 3.1, "Training"',
 )

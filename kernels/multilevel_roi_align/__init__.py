@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kernels.multilevel_roi_align import reference, torchvision
-from kernels.op import Backend, Op, lazily, on_gpu
+from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
 NAME = "multilevel_roi_align"
@@ -63,7 +63,7 @@ MULTILEVEL_ROI_ALIGN = Op(
         ),
         **on_gpu(NAME, backward=True),
     },
-    default={"cpu": "numba", "cuda": "torchvision"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     ulps=64.0,
     source='Lin et al. 2017, "Feature Pyramid Networks", sec. 4.2',
 )

@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision import ops
 
 from kernels.nms import reference
-from kernels.op import Backend, Op, lazily, on_gpu
+from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 
 
 def some_of(boxes: Tensor, **_: Any) -> Tensor:
@@ -53,7 +53,7 @@ NMS = Op(
         "numba": Backend(forward=lazily("kernels.nms.numba", "nms"), devices=("cpu",)),
         **on_gpu("nms"),
     },
-    default={"cpu": "numba", "cuda": "torchvision"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     shaped=False,
     ulps=0.0,
     source='Girshick et al. 2014, "R-CNN", sec. 2.2',

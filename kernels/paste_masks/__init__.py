@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kernels.op import Backend, Op, lazily, on_gpu
+from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 from kernels.paste_masks import reference, torchvision
 
 
@@ -57,7 +57,7 @@ PASTE_MASKS = Op(
         ),
         **on_gpu("paste_masks"),
     },
-    default={"cpu": "numba", "cuda": "reference"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("reference")},
     ulps=64.0,
     source='He et al. 2017, "Mask R-CNN", sec. 3.1, "Inference"',
 )

@@ -23,7 +23,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Backend, Op, lazily, on_gpu
+from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 from kernels.roi_align import reference, torchvision
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
@@ -46,7 +46,7 @@ ROI_ALIGN = Op(
         ),
         **on_gpu("roi_align", backward=True),
     },
-    default={"cpu": "numba", "cuda": "torchvision"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     ulps=64.0,
     source='He et al. 2017, "Mask R-CNN", sec. 3',
 )

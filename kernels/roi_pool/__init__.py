@@ -18,7 +18,7 @@ Specification
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Backend, Op, lazily, on_gpu
+from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 from kernels.roi_pool import reference, torchvision
 from kernels.rois import check_rois, check_values, pair, pooled
 
@@ -39,7 +39,7 @@ ROI_POOL = Op(
         ),
         **on_gpu("roi_pool", backward=True),
     },
-    default={"cpu": "numba", "cuda": "torchvision"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     ulps=0.0,
     source='Girshick 2015, "Fast R-CNN", sec. 2.1',
 )

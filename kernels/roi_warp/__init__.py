@@ -16,7 +16,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.op import Backend, Op
+from kernels.op import Backend, Op, usual_on_gpu
 from kernels.roi_align import ROI_ALIGN
 from kernels.roi_warp import reference
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
@@ -34,7 +34,7 @@ ROI_WARP = Op(
         "reference": Backend(forward=reference.roi_warp),
         **{name: reference.through(name) for name in ROI_ALIGN.backends if name != "reference"},
     },
-    default={"cpu": "numba", "cuda": "torchvision"},
+    default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     ulps=64.0,
     source='Dai et al. 2016, "Multi-task Network Cascades", sec. 4',
 )
