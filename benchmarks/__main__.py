@@ -11,12 +11,14 @@ from rich.progress import track
 import kernels
 from benchmarks.detector import WORK, share
 from benchmarks.first_call import first_calls
+from benchmarks.gpu import everything, gathered
 from benchmarks.timing import Timing, copied, measure, touched
 from benchmarks.workloads import WORKLOADS, Layout, Place
 from kernels.command import command_line
 from mrcnn.atomic import write_json
 from mrcnn.provenance import made_by
 from mrcnn.spec import unknown
+from reports.gpu import render_gpu
 
 app = typer.Typer(
     help="""Time the operators against torchvision's, in turn, with every answer checked.
@@ -29,6 +31,7 @@ app = typer.Typer(
       python -m benchmarks run --device cuda --backend triton --dtype float16
       python -m benchmarks detector --threads 2
       python -m benchmarks first-call
+      python -m benchmarks gpu
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -153,6 +156,23 @@ def detector(
             f"  {middle:.2f} times as fast as with torchvision's ({low:.2f} to {high:.2f})"
         )
     write_json(out, {"detector": kept, "made_by": made_by(device, kernels.in_use(device))})
+
+
+@app.command("gpu")
+def on_gpu(
+    rounds: Annotated[int, typer.Option(min=3, help="Pairs of samples.")] = 21,
+    minutes: Annotated[float, typer.Option(min=1, help="Start nothing new after so many.")] = 9.0,
+    out: Annotated[Path, typer.Option(help="The folder for files and page.")] = RUNS / "gpu",
+) -> None:
+    """All that a GPU has to show: timings, conformance, the zoo of GPU bugs; one JSON, one page."""
+    if not torch.cuda.is_available():
+        raise ValueError("no GPU here: nothing was run")
+    steps = everything(out / "steps", rounds, minutes)
+    write_json(out / "gpu.json", gathered(steps, made_by("cuda", kernels.in_use("cuda"))))
+    for step in steps:
+        code = "out of time" if step["exit_code"] is None else f"exit code {step['exit_code']}"
+        typer.echo(f"{step['step']:<40} {step['seconds']:6.1f} s  {code}")
+    typer.echo(f"wrote {out / 'gpu.json'} and {render_gpu(out / 'gpu.json', out)[0]}")
 
 
 @app.command("first-call")

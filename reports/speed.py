@@ -29,16 +29,21 @@ def render_speed(files: Sequence[Path], folder: Path) -> list[Path]:
     if not timings:
         raise ValueError("no file holds timings of `python -m benchmarks run`")
     about = next(one["made_by"] for one in found if one.get("timings"))
-    parts = ["# Speed against torchvision", _said(about), "![Ratios](ratios.png)", _table(timings)]
+    parts = [
+        "# Speed against torchvision",
+        said(about),
+        "![Ratios](ratios.png)",
+        speed_table(timings),
+    ]
     if shares:
-        parts += ["## What the detector gains", _shares(shares)]
+        parts += ["## What the detector gains", shares_table(shares)]
     if first:
         parts += ["## The first call", _first(first)]
     folder.mkdir(parents=True, exist_ok=True)
     kept = {"timings": timings, "detector": shares, "first_calls": first, "made_by": about}
     return [
         write(folder / "report.md", ("\n\n".join(parts) + "\n").encode()),
-        write(folder / "ratios.png", picture(timings)),
+        write(folder / "ratios.png", speeds(timings)),
         write(folder / "timings.json", json.dumps(kept, indent=1).encode()),
     ]
 
@@ -57,7 +62,8 @@ def _all(found: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any
     return [row for one in found for row in one.get(name, ())]
 
 
-def _said(about: Mapping[str, Any]) -> str:
+def said(about: Mapping[str, Any]) -> str:
+    """Where timings were made, and how they are to be read."""
     where = about["processor"] if about["device"] == "cpu" else about["device"]
     return (
         f"{where}, {about['cores']} cores; torch {about['torch']}, torchvision"
@@ -71,7 +77,8 @@ def _said(about: Mapping[str, Any]) -> str:
     )
 
 
-def _table(timings: Rows) -> str:
+def speed_table(timings: Rows) -> str:
+    """A line per timing."""
     lines = [
         "| workload | backend | dtype | layout | threads | ours, ms | ratio | of copy | pairs |"
     ]
@@ -79,7 +86,8 @@ def _table(timings: Rows) -> str:
     for row in timings:
         of_copy = "" if row["of_roof"] is None else f"{100 * row['of_roof']:.0f} %"
         threads = row["threads"] if row["device"] == "cpu" else ""
-        cells = [row["workload"], row["backend"], row["dtype"], row["layout"], threads]
+        backend = row["backend"] + (", graph" if row.get("graph") else "")
+        cells = [row["workload"], backend, row["dtype"], row["layout"], threads]
         cells += [f"{median(row['ours_ms']):.3g}", _ratio(row["ratio"]), of_copy]
         cells.append(len(row["peer_ms"]) or "")
         lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -93,7 +101,8 @@ def _ratio(ratio: Sequence[float] | None) -> str:
     return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
-def _shares(shares: Rows) -> str:
+def shares_table(shares: Rows) -> str:
+    """A line per piece of the detector's work."""
     lines = ["| work | threads | ours, ms | torchvision's, ms | ratio | pairs |", "|---" * 6 + "|"]
     for row in shares:
         threads = row["threads"] if row["device"] == "cpu" else "GPU"
@@ -110,7 +119,7 @@ def _first(first: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def picture(timings: Rows) -> bytes:
+def speeds(timings: Rows) -> bytes:
     """Ratios with their intervals, one line a timing, on an axis of powers."""
     rows = [row for row in timings if row["ratio"] is not None]
     figure = Figure(figsize=(9, 0.24 * len(rows) + 1.4), layout="constrained")
@@ -137,4 +146,5 @@ def picture(timings: Rows) -> bytes:
 def _kind(row: Mapping[str, Any]) -> str:
     threads = f", {row['threads']} threads" if row["device"] == "cpu" else ""
     layout = "channels last" if row["layout"] == LAST else "channels first"
-    return f"{row['backend']}, {row['dtype']}, {layout}{threads}"
+    graph = ", graph" if row.get("graph") else ""
+    return f"{row['backend']}{graph}, {row['dtype']}, {layout}{threads}"

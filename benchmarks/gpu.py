@@ -1,0 +1,147 @@
+"""Everything that a GPU has to show, in one go: right answers, caught bugs, and speed.
+
+What is timed runs alone; what is checked runs many processes at a time. A step that fails or runs
+out of time is a line of the result, and the others go on.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kernels
+
+TIMED_MAPS = ("roi_align", "roi_align, training", "multilevel_roi_align")
+"""What is timed as a CUDA graph as well: the kernels alone, without what Python takes."""
+HALF = ("roi_align", "roi_align, training", "roi_pool", "multilevel_roi_align")
+GRAPHS = ("--graph", "--dtype", "float32", "--dtype", "float16", "--layout", "channels_last")
+TAIL = 12
+"""Lines of a step's last words that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One command of this project, `python -m ...`, and the JSON file that it writes."""
+
+    name: str
+    command: tuple[str, ...]
+    limit_s: float
+
+    def run(self, folder: Path) -> dict[str, Any]:
+        """Run it; its name, seconds, exit code (None: out of time), last words and findings."""
+        file = folder / f"{self.name.replace(' ', '-').replace('+', '-')}.json"
+        began = time.monotonic()
+        words, code = "", None
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", *self.command, "--out", str(file)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=self.limit_s,
+            )
+            words, code = done.stdout, done.returncode
+        except subprocess.TimeoutExpired as late:
+            words = (late.stdout or b"").decode(errors="replace")
+        found = json.loads(file.read_text()) if file.exists() else None
+        return {
+            "step": self.name,
+            "seconds": round(time.monotonic() - began, 1),
+            "exit_code": code,
+            "words": words.strip().splitlines()[-TAIL:],
+            "found": found,
+        }
+
+
+def timed(rounds: int) -> list[Step]:
+    """What is timed, one after the other."""
+    both = ("--backend", "cuda", "--backend", "triton")
+    run = ("benchmarks", "run", "--device", "cuda", "--rounds", str(rounds))
+    half = ("--dtype", "float16", "--dtype", "bfloat16")
+    return [
+        Step(name="float32", command=(*run, *both), limit_s=200),
+        Step(name="half", command=(*run, *HALF, *both, *half), limit_s=200),
+        Step(name="graphs", command=(*run, *TIMED_MAPS, *both, *GRAPHS), limit_s=120),
+        Step(
+            name="detector",
+            command=("benchmarks", "detector", "--device", "cuda", "--backend", "cuda"),
+            limit_s=120,
+        ),
+    ]
+
+
+def checked() -> list[Step]:
+    """What is checked, as many at a time as there are processors to feed."""
+    check = ("kernels", "check", "--profile", "quick")
+    steps = [
+        Step(
+            name=f"{operator} {backend}",
+            command=(*check, "--lane", "gpu", "--operator", operator, "--backend", backend),
+            limit_s=240,
+        )
+        for operator, op in kernels.operators().items()
+        for backend in op.native("cuda")
+        if backend != "reference"
+    ]
+    watched = [
+        Step(
+            name=f"{operator} {backend} sanitizer",
+            command=(
+                *("kernels", "check", "--profile", "quick", "--dtype", "float32"),
+                *("--lane", "gpu+sanitizer", "--operator", operator, "--backend", backend),
+            ),
+            limit_s=240,
+        )
+        for operator in kernels.operators()
+        for backend in ("cuda", "triton")
+        if backend in kernels.operators()[operator].backends and operator != "roi_warp"
+    ]
+    zoo = ("kernels", "zoo", "--lane", "gpu", "--profile", "quick")
+    return [*steps, Step(name="zoo", command=zoo, limit_s=240), *watched]
+
+
+def everything(folder: Path, rounds: int, minutes: float) -> list[dict[str, Any]]:
+    """Every step's result, timings first; those that no time is left for are said to be left out.
+
+    folder   for the files that the steps write
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + 60 * minutes
+    found = [step.run(folder) for step in timed(rounds)]
+    jobs = max(1, len(os.sched_getaffinity(0)) - 2)
+
+    def one(step: Step) -> dict[str, Any]:
+        if time.monotonic() > until - 20:
+            return left_out(step)
+        print(f"  {step.name}", flush=True)
+        return step.run(folder)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        found += list(pool.map(one, checked()))
+    return found
+
+
+def left_out(step: Step) -> dict[str, Any]:
+    """The result of a step that there was no time for."""
+    words = ["left out: no time was left"]
+    return {"step": step.name, "seconds": 0.0, "exit_code": None, "words": words, "found": None}
+
+
+def gathered(steps: Sequence[Mapping[str, Any]], made_by: Mapping[str, Any]) -> dict[str, Any]:
+    """All steps' findings as one: timings, detector, outcomes of checks, rows of the zoo."""
+    kept: dict[str, Any] = {"timings": [], "detector": [], "outcomes": [], "zoo": []}
+    for step in steps:
+        found = step["found"]
+        if isinstance(found, dict):
+            kept["timings"] += found.get("timings", [])
+            kept["detector"] += found.get("detector", [])
+        elif found:
+            kept["zoo" if step["step"] == "zoo" else "outcomes"] += found
+    about = [{k: v for k, v in step.items() if k != "found"} for step in steps]
+    return {**kept, "steps": about, "made_by": dict(made_by)}

@@ -1,0 +1,73 @@
+"""What a GPU showed, as a page: speed, conformance by lane, the zoo of GPU bugs.
+
+Reads the JSON that `python -m benchmarks gpu` writes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reports.conformance import findings, lanes, verdicts
+from reports.page import write
+from reports.speed import said, shares_table, speed_table, speeds
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def render_gpu(file: Path, folder: Path) -> list[Path]:
+    """Write report.md and ratios.png; returns their paths.
+
+    Raises ValueError naming the file if it does not hold such results.
+    """
+    try:
+        found = json.loads(file.read_text())
+        timings, outcomes, zoo = found["timings"], found["outcomes"], found["zoo"]
+        steps, about = found["steps"], found["made_by"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not what a GPU showed ({error!r})") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    parts, written = [f"# On a GPU: {about['device']}", said(about)], []
+    if timings:
+        written.append(write(folder / "ratios.png", speeds(timings)))
+        parts += ["## Speed", "![Ratios](ratios.png)", speed_table(timings)]
+    if found.get("detector"):
+        parts += ["## The detector", shares_table(found["detector"])]
+    if outcomes:
+        parts += ["## Conformance", lanes(outcomes), verdicts(outcomes), findings(outcomes)]
+    if zoo:
+        parts += ["## Bugs that GPU code has", bugs(zoo)]
+    parts += ["## What was run", ran(steps)]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    return [write(folder / "report.md", text.encode()), *written]
+
+
+def bugs(rows: Rows) -> str:
+    """A line per bug, a column per lane: what catches it there, or why nothing can."""
+    columns = list(dict.fromkeys(row["lane"] for row in rows))
+    lines = [f"| bug | specimen | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
+    for specimen in dict.fromkeys(row["specimen"] for row in rows):
+        here = {row["lane"]: row for row in rows if row["specimen"] == specimen}
+        bug = next(iter(here.values()))["bug"] or "none: it is right"
+        cells = [_cell(here.get(lane)) for lane in columns]
+        lines.append(f"| {bug} | {specimen} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    if row["verdict"] == "killed":
+        return f"killed: {', '.join(row['killers'])}"
+    why = " ".join(str(row["why"]).split()).replace("|", "/")
+    return f"{row['verdict']}: {why}" if why else str(row["verdict"])
+
+
+def ran(steps: Rows) -> str:
+    """Every step, how long it took, and how it ended."""
+    lines = ["| step | seconds | exit code | last words |", "|---|---|---|---|"]
+    for step in steps:
+        code = "none" if step["exit_code"] is None else step["exit_code"]
+        last = step["words"][-1].replace("|", "/") if step["words"] else ""
+        lines.append(f"| {step['step']} | {step['seconds']} | {code} | {last} |")
+    return "\n".join(lines)

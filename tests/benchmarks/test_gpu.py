@@ -1,0 +1,51 @@
+"""The one script for a GPU: no step is lost, whatever becomes of it."""
+
+import pytest
+
+from benchmarks.gpu import Step, checked, gathered, left_out, timed
+from kernels import operators
+
+WRITES = 'import sys; open(sys.argv[2], "w").write(\'{"timings": [1], "detector": [2]}\'); print(3)'
+FAILS = (
+    'import sys; open(sys.argv[2], "w").write(\'[{"check": "values"}]\'); print("x"); sys.exit(1)'
+)
+HANGS = 'import time; print("so far", flush=True); time.sleep(60)'
+
+
+@pytest.fixture
+def steps(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts = {"writes": WRITES, "fails": FAILS, "hangs": HANGS}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    limits = {"hangs": 2.0}
+    made = [Step(name=n, command=(n,), limit_s=limits.get(n, 60.0)) for n in texts]
+    return [step.run(tmp_path) for step in made] + [left_out(made[0])]
+
+
+def test_each_step_says_how_it_ended(steps):
+    assert [step["exit_code"] for step in steps] == [0, 1, None, None]
+    assert [step["words"] for step in steps] == [
+        ["3"],
+        ["x"],
+        ["so far"],
+        ["left out: no time was left"],
+    ]
+
+
+def test_what_the_steps_found_is_gathered(steps):
+    found = gathered(steps, {"device": "a GPU"})
+    assert found["timings"] == [1]
+    assert found["detector"] == [2]
+    assert found["outcomes"] == [{"check": "values"}]
+    assert found["zoo"] == []
+    assert [step["step"] for step in found["steps"]] == ["writes", "fails", "hangs", "writes"]
+    assert found["made_by"] == {"device": "a GPU"}
+
+
+def test_every_operator_is_checked_on_both_kinds_of_kernel():
+    names = {step.name for step in checked()}
+    for name in operators():
+        assert {f"{name} cuda", f"{name} triton"} <= names
+    assert "zoo" in names
+    assert {step.name for step in timed(5)} >= {"float32", "half", "graphs", "detector"}

@@ -1,0 +1,58 @@
+"""The page of a GPU's results holds each part, and says what did not run."""
+
+import json
+
+import pytest
+
+from reports.gpu import bugs, render_gpu
+from tests.reports.test_speed import ABOUT, ROW
+
+OUTCOME = {
+    "operator": "nms",
+    "kernel": "cuda",
+    "lane": "gpu",
+    "check": "certificate",
+    "dtype": "float32",
+    "verdict": "failed",
+    "reason": "kept two",
+    "rule": "one stays",
+    "cases": 3,
+    "seconds": 1.0,
+}
+KILLED = {"bug": "race", "specimen": "adder", "lane": "emulated", "verdict": "killed"}
+ZOO = [
+    {**KILLED, "killers": ["gradient"], "why": "differs"},
+    {**KILLED, "lane": "gpu", "verdict": "not run", "killers": [], "why": "no GPU here"},
+]
+
+
+def test_the_page_has_every_part(tmp_path):
+    found = {
+        "timings": [{**ROW, "device": "cuda", "graph": True}],
+        "detector": [],
+        "outcomes": [OUTCOME],
+        "zoo": ZOO,
+        "steps": [{"step": "nms cuda", "seconds": 2.0, "exit_code": None, "words": ["late"]}],
+        "made_by": {**ABOUT, "device": "a GPU"},
+    }
+    (tmp_path / "gpu.json").write_text(json.dumps(found))
+    page, picture = render_gpu(tmp_path / "gpu.json", tmp_path / "page")
+    text = page.read_text()
+    assert text.startswith("# On a GPU: a GPU")
+    assert "| roi_align | numba, graph | float32 |" in text
+    assert "kept two" in text
+    assert "| nms cuda | 2.0 | none | late |" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_bug_has_a_column_per_lane():
+    table = bugs(ZOO)
+    assert "| bug | specimen | emulated | gpu |" in table
+    assert "| race | adder | killed: gradient | not run: no GPU here |" in table
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", "{}"])
+def test_another_file_is_named(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match=r"x\.json: not what a GPU showed"):
+        render_gpu(tmp_path / "x.json", tmp_path)
