@@ -6,8 +6,7 @@ that name and nothing else of this project.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ class Definition:
     backward         (grad, arguments, backend) -> one gradient per differentiable tensor
     shape            (**arguments) -> an empty result, from shapes alone
     linear           (**arguments) -> whether the result is linear in what is differentiable
+    names            of the arguments, in the order of the schema
     """
 
     name: str
@@ -37,10 +37,12 @@ class Definition:
     shape: Callable[..., Tensor]
     linear: Callable[..., bool]
 
-    @cached_property
-    def names(self) -> list[str]:
-        """Names of the arguments, in the order of the schema."""
-        return [part.split("=")[0].split()[-1] for part in self.schema.split(", ")]
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = self.schema.split(", ")
+        names = tuple(part.split("=")[0].split()[-1] for part in parts)
+        object.__setattr__(self, "names", names)
 
     def bound(self, values: Sequence[Any]) -> tuple[Arguments, str]:
         """Positional values as arguments by name, and the backend."""

@@ -6,8 +6,8 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -64,6 +64,7 @@ class Op:
     shaped           whether `shape` can be told from shapes alone
     ulps             allowed error in units of the dtype's epsilon times the largest |value| read
     source           the paper or specification that the reference follows
+    definition       this operator as PyTorch is told of it; `defined`, what PyTorch made of it
     """
 
     name: str
@@ -79,14 +80,12 @@ class Op:
     ulps: float
     source: str
 
+    definition: Definition = field(init=False, compare=False, repr=False)
+    defined: Callable[..., Any] = field(init=False, compare=False, repr=False)
+
     def __post_init__(self) -> None:
         _operators[self.name] = self
-        define(self.definition)
-
-    @cached_property
-    def definition(self) -> Definition:
-        """This operator as PyTorch sees it."""
-        return Definition(
+        definition = Definition(
             name=self.name,
             schema=self.schema,
             differentiable=self.differentiable,
@@ -95,6 +94,10 @@ class Op:
             shape=self.shape,
             linear=self.linear,
         )
+        define(definition)
+        defined = getattr(getattr(torch.ops, NAMESPACE), self.name).default
+        for name, value in (("definition", definition), ("defined", defined)):
+            object.__setattr__(self, name, value)  # what follows from the fields, once
 
     def __call__(self, *, backend: str | None, **arguments: Any) -> Any:
         """The result by the backend named, chosen by `using`, or usual for the tensors' device.
@@ -103,11 +106,7 @@ class Op:
         """
         name = self.chosen(tensors_of(arguments)[0].device.type, backend)
         values = [self._constant(n, arguments[n]) for n in self.definition.names]
-        return self._operator(*values, name)
-
-    @cached_property
-    def _operator(self) -> Callable[..., Any]:
-        return getattr(getattr(torch.ops, NAMESPACE), self.name).default
+        return self.defined(*values, name)
 
     def dtype(self, **arguments: Any) -> torch.dtype:
         """The dtype of the result for these arguments."""

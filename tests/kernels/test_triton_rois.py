@@ -169,7 +169,7 @@ TWICE: dict[str, dict[str, Any]] = {
     "pool, float16": single(POOL, F16, output_size=[7, 1]),
     "levels, spoiled": {
         **levelled(F64),
-        "spoiled": {1: ("levels", 0, 4), 3: ("rois", 0, 3), 5: ("rois", 4, torch.nan)},
+        "spoiled": {3: ("levels", 0, 4), 4: ("levels", 0, -1), 5: ("rois", 4, torch.nan)},
     },
     "pool, spoiled": {
         **single(POOL, F64),
