@@ -5,12 +5,13 @@ FIXTURES ?=
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
 
-.PHONY: help ablation test test-all check clean
+.PHONY: help ablation test test-all gpu check clean
 
 help:
 	@echo "make ablation   train and compare the five RoI layers of Table 2c (about six minutes on 2 cores)"
 	@echo "make test       all quick tests; FIXTURES=DIR adds those that need outside data"
 	@echo "make test-all   every test, the slow ones too"
+	@echo "make gpu        on a machine with a GPU: timings, conformance, GPU bugs; one JSON, one page"
 	@echo "make check      formatting, lint and types"
 	@echo "make clean      remove the environment and everything that was generated"
 
@@ -30,6 +31,10 @@ test: $(READY)
 
 test-all: $(READY)
 	$(RUN) -m pytest -n auto $(if $(FIXTURES),--fixtures-dir=$(FIXTURES))
+
+# RUN=python3 takes an environment that is there, where nothing can be installed.
+gpu: $(if $(filter $(VENV)/%,$(RUN)),$(READY))
+	$(RUN) -m benchmarks gpu
 
 check: $(READY)
 	$(RUN) -m ruff format --check .

@@ -9,7 +9,7 @@ from ablations.grid import Cell, cells, named, names
 from ablations.run import Runner, cores
 from ablations.study import study_of
 from ablations.watch import watching
-from kernels.command import command_line
+from kernels.command import RESUMES, command_line
 from mrcnn.options import usable
 from mrcnn.spec import diff
 from reports.page import render
@@ -135,4 +135,4 @@ def estimate(grid: list[Cell], jobs: int) -> str:
 
 
 if __name__ == "__main__":
-    command_line(app)
+    command_line(app, stopped=RESUMES)

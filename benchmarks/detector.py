@@ -68,9 +68,15 @@ def share(name: str, device: str, threads: int, rounds: int, backend: str | None
 
 
 def choice(device: str, backend: str) -> dict[str, str]:
-    """Every operator that has this backend on the device, and the backend."""
-    found = kernels.operators().items()
-    return {name: backend for name, op in found if backend in op.native(device)}
+    """Every operator that has this backend where the detector calls it, and the backend. Masks are
+    pasted on the CPU always: by the usual backend, where this one is for a GPU.
+    """
+    found = {}
+    for name, op in kernels.operators().items():
+        where = "cpu" if name == "paste_masks" else device
+        if backend in op.native(where):
+            found[name] = backend
+    return found
 
 
 def _timed(work: Work, device: str) -> float:

@@ -21,6 +21,9 @@ TIMED_MAPS = ("roi_align", "roi_align, training", "multilevel_roi_align")
 """What is timed as a CUDA graph as well: the kernels alone, without what Python takes."""
 HALF = ("roi_align", "roi_align, training", "roi_pool", "multilevel_roi_align")
 GRAPHS = ("--graph", "--dtype", "float32", "--dtype", "float16", "--layout", "channels_last")
+SANITIZED = "gpu+sanitizer"
+WATCHED = ("multilevel_roi_align", "nms", "roi_pool", "paste_masks", "crop_masks")
+"""Operators whose kernels run under compute-sanitizer, where everything takes minutes."""
 TAIL = 12
 """Lines of a step's last words that are kept."""
 
@@ -33,7 +36,7 @@ class Step:
     command: tuple[str, ...]
     limit_s: float
 
-    def run(self, folder: Path) -> dict[str, Any]:
+    def run(self, folder: Path, left_s: float = float("inf")) -> dict[str, Any]:
         """Run it; its name, seconds, exit code (None: out of time), last words and findings."""
         file = folder / f"{self.name.replace(' ', '-').replace('+', '-')}.json"
         began = time.monotonic()
@@ -44,7 +47,7 @@ class Step:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=self.limit_s,
+                timeout=min(self.limit_s, left_s),
             )
             words, code = done.stdout, done.returncode
         except subprocess.TimeoutExpired as late:
@@ -77,33 +80,28 @@ def timed(rounds: int) -> list[Step]:
 
 
 def checked() -> list[Step]:
-    """What is checked, as many at a time as there are processors to feed."""
-    check = ("kernels", "check", "--profile", "quick")
-    steps = [
-        Step(
-            name=f"{operator} {backend}",
-            command=(*check, "--lane", "gpu", "--operator", operator, "--backend", backend),
-            limit_s=240,
-        )
-        for operator, op in kernels.operators().items()
-        for backend in op.native("cuda")
-        if backend != "reference"
-    ]
-    watched = [
-        Step(
-            name=f"{operator} {backend} sanitizer",
-            command=(
-                *("kernels", "check", "--profile", "quick", "--dtype", "float32"),
-                *("--lane", "gpu+sanitizer", "--operator", operator, "--backend", backend),
-            ),
-            limit_s=240,
-        )
-        for operator in kernels.operators()
-        for backend in ("cuda", "triton")
-        if backend in kernels.operators()[operator].backends and operator != "roi_warp"
-    ]
+    """What is checked, as many at a time as there are processors to feed, what matters most first:
+    our kernels, the bugs that must be caught, our kernels under the sanitizer, torchvision's.
+    """
     zoo = ("kernels", "zoo", "--lane", "gpu", "--profile", "quick")
-    return [*steps, Step(name="zoo", command=zoo, limit_s=240), *watched]
+    ours = [_check(op, one, "gpu") for one in ("cuda", "triton") for op in kernels.operators()]
+    watched = [_check(op, one, SANITIZED) for one in ("cuda", "triton") for op in WATCHED]
+    theirs = [
+        _check(name, "torchvision", "gpu")
+        for name, op in kernels.operators().items()
+        if "torchvision" in op.backends
+    ]
+    return [Step(name="zoo", command=zoo, limit_s=300), *ours, *watched, *theirs]
+
+
+def _check(operator: str, backend: str, lane: str) -> Step:
+    dtypes = ("--dtype", "float32") + (() if lane == SANITIZED else ("--dtype", "float16"))
+    which = ("--lane", lane, "--operator", operator, "--backend", backend)
+    return Step(
+        name=f"{operator} {backend} {lane}",
+        command=("kernels", "check", "--profile", "quick", *dtypes, *which),
+        limit_s=240,
+    )
 
 
 def everything(folder: Path, rounds: int, minutes: float) -> list[dict[str, Any]]:
@@ -113,14 +111,15 @@ def everything(folder: Path, rounds: int, minutes: float) -> list[dict[str, Any]
     """
     folder.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * minutes
-    found = [step.run(folder) for step in timed(rounds)]
+    found = [step.run(folder, until - time.monotonic()) for step in timed(rounds)]
     jobs = max(1, len(os.sched_getaffinity(0)) - 2)
 
     def one(step: Step) -> dict[str, Any]:
-        if time.monotonic() > until - 20:
+        left_s = until - time.monotonic()
+        if left_s < 20:
             return left_out(step)
         print(f"  {step.name}", flush=True)
-        return step.run(folder)
+        return step.run(folder, left_s)
 
     with ThreadPoolExecutor(jobs) as pool:
         found += list(pool.map(one, checked()))

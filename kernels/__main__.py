@@ -16,10 +16,13 @@ app = typer.Typer(
     Examples:
       python -m kernels list
       python -m kernels list --checks roi_align
+      python -m kernels list --lanes
       python -m kernels check my_kernels.py
       python -m kernels check --operator roi_align --backend numba
       python -m kernels check my_kernels.py --check values --dtype float16 --profile nightly
+      python -m kernels check my_kernels.py --lane emulated --profile quick
       python -m kernels zoo --operator nms
+      python -m kernels zoo --lane emulated --lane interpreter --profile quick
       python -m kernels sound nms --profile nightly
       python -m kernels repro 'roi_align/mine/float32/values@eNqLVi...' --kernels my_kernels.py
     """,
@@ -35,12 +38,22 @@ def list_all(
     checks: Annotated[
         str | None, typer.Option(help="An operator: name its checks and their rules instead.")
     ] = None,
+    lanes: Annotated[
+        bool, typer.Option("--lanes", help="Name the lanes and which can run here instead.")
+    ] = False,
 ) -> None:
     """Name every operator, its backends (the usual one starred) and its source."""
-    if checks is not None:
-        from kernels.conformance.checks import checks_of
+    if lanes:
+        from kernels.conformance.lanes import LANES
 
-        for check in checks_of(checks):
+        for title, lane in LANES.items():
+            missing = lane.missing()
+            typer.echo(f"{title:<14} {lane.proof}{f' (not here: {missing})' if missing else ''}")
+        return
+    if checks is not None:
+        from kernels.conformance.checks import every_check
+
+        for check in every_check(checks).values():
             typer.echo(f"{check.name:<16} {check.rule}")
         return
     for name, op in kernels.operators().items():
@@ -63,16 +76,26 @@ def check(
         list[str] | None, typer.Option("--check", help="One check; may be repeated.")
     ] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="One dtype; may be repeated.")] = None,
-    profile: Annotated[str, typer.Option(help="ci: the same cases each time; nightly.")] = "ci",
+    lane: Annotated[
+        list[str] | None,
+        typer.Option(help="One lane; may be repeated. Default all but gpu+sanitizer."),
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="quick: few cases; ci: the same cases each time; nightly.")
+    ] = "ci",
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write all outcomes as JSON.")] = None,
 ) -> None:
-    """Put kernels under the checks of their operators. Exit code 1 if one fails."""
+    """Put kernels under the checks of their operators. Exit code 1 if one fails.
+
+    What cannot run here, for want of a GPU or a compiler, is counted as not run.
+    """
     from kernels.conformance.engine import Outcome
+    from kernels.conformance.lanes import SANITIZED
     from kernels.conformance.results import as_json, as_junit, put_under_test, summary
     from kernels.conformance.selection import chosen
 
-    selected = chosen(file, operator, backend)
+    selected = chosen(file, operator, backend, lane or ())
     outcomes: list[Outcome] = []
     try:
         put_under_test(selected, checks or (), dtype or (), profile, file, outcomes)
@@ -83,16 +106,26 @@ def check(
             junit.write_text(as_junit(outcomes))
         for line in summary(outcomes):
             typer.echo(line)
+        if not lane and any(k.lane == "gpu" for k in selected):
+            typer.echo(f"lane {SANITIZED:<17} not asked for (--lane {SANITIZED})")
     raise typer.Exit(1 if any(o.bad for o in outcomes) else 0)
 
 
 @app.command()
 def zoo(
     operator: Annotated[str | None, typer.Option(help="One operator; default all.")] = None,
-    profile: Annotated[str, typer.Option(help="ci or nightly.")] = "ci",
+    lane: Annotated[
+        list[str] | None,
+        typer.Option(help="Bugs that GPU code has, in this lane instead; may be repeated."),
+    ] = None,
+    profile: Annotated[str, typer.Option(help="quick, ci or nightly.")] = "ci",
     out: Annotated[Path | None, typer.Option(help="Write the kill table as JSON.")] = None,
 ) -> None:
     """Put kernels that are wrong on purpose under the checks. Exit code 1 if one survives."""
+    if lane:
+        if operator is not None:
+            raise ValueError("choose --operator or --lane: the zoo of GPU bugs has its own")
+        raise typer.Exit(0 if zoo_by_lane(lane, profile, out) else 1)
     from kernels.conformance.power import fates
 
     rows: list[dict[str, Any]] = []
@@ -117,10 +150,27 @@ def zoo(
     raise typer.Exit(1 if bad else 0)
 
 
+def zoo_by_lane(lanes: list[str], profile: str, out: Path | None) -> bool:
+    """Print and write what lanes see of the bugs that GPU code has; whether all is as foretold."""
+    from kernels.conformance.by_lane import fates_by_lane
+
+    rows = []
+    try:
+        for row in fates_by_lane(lanes, profile=profile, every_check=False):
+            rows.append(row)
+            by = ", ".join(row["killers"]) or row["why"]
+            word = row["verdict"] + ("" if row["as_foretold"] else ", not foretold")
+            typer.echo(f"{row['lane']:<14} {row['specimen']:<40} {word}: {by}")
+    finally:
+        if out is not None:
+            out.write_text(json.dumps(rows, indent=1))
+    return all(row["as_foretold"] for row in rows)
+
+
 @app.command()
 def sound(
     operator: Annotated[str, typer.Argument(help="An operator.")],
-    profile: Annotated[str, typer.Option(help="ci or nightly.")] = "nightly",
+    profile: Annotated[str, typer.Option(help="quick, ci or nightly.")] = "nightly",
 ) -> None:
     """Put kernels that are right in another way under the checks. Exit code 1 if one is accused."""
     from kernels.conformance.power import accusations
@@ -138,7 +188,9 @@ def sound(
 
 @app.command()
 def repro(
-    case: Annotated[str, typer.Argument(help="operator/kernel/dtype/check@case, as printed.")],
+    case: Annotated[
+        str, typer.Argument(help="operator/kernel[lane]/dtype/check@case, as printed.")
+    ],
     file: Annotated[
         Path | None, typer.Option("--kernels", help="The file that declares the kernel.")
     ] = None,

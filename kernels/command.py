@@ -10,11 +10,14 @@ ClickException: type[Exception] = next(
     c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
 )
 
-STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
+STOPPED = "stopped"
+RESUMES = "stopped; what was finished is kept, and the same command goes on from there"
 
 
-def command_line(app: typer.Typer) -> NoReturn:
+def command_line(app: typer.Typer, *, stopped: str = STOPPED) -> NoReturn:
     """Run a command and exit: 0 fine, 2 for bad input with one line `error: ...`, 130 on Ctrl-C.
+
+    stopped   what is said on Ctrl-C; RESUMES for commands that go on where they were
 
     ValueError and OSError count as bad input: this project raises them for what a caller gave.
     Anything else is a fault of ours, ends with its traceback and exit code 1.
@@ -22,7 +25,7 @@ def command_line(app: typer.Typer) -> NoReturn:
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        _stop(STOPPED, 130)
+        _stop(stopped, 130)
     except ClickException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             _stop(error.format_message(), 2)  # type: ignore[attr-defined]
@@ -35,7 +38,7 @@ def command_line(app: typer.Typer) -> NoReturn:
     except ValueError as error:
         _stop(f"error: {one_line(str(error))}", 2)
     if code == 130:
-        _stop(STOPPED, 130)
+        _stop(stopped, 130)
     sys.exit(code if isinstance(code, int) else 0)
 
 

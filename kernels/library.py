@@ -132,7 +132,7 @@ def _values(ctx: Any) -> list[Any]:
 
 def holds_tensors(value: Any) -> bool:
     """Whether a value is a tensor or a list of some."""
-    listed = isinstance(value, (list, tuple)) and bool(value)
+    listed = isinstance(value, (list, tuple)) and len(value) > 0  # Dynamo knows no bool of a list
     return isinstance(value, Tensor) or (listed and isinstance(value[0], Tensor))
 
 

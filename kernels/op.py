@@ -62,7 +62,6 @@ class Op:
     linear           in its differentiable arguments, for options it is given as (**arguments): the
                      backward pass then has a backward pass of its own, the operator itself
     shaped           whether `shape` can be told from shapes alone
-    ulps             allowed error in units of the dtype's epsilon times the largest |value| read
     source           the paper or specification that the reference follows
     definition       this operator as PyTorch is told of it; `defined`, what PyTorch made of it
     """
@@ -77,7 +76,6 @@ class Op:
     default: Mapping[str, str]
     linear: Callable[..., bool] = lambda **_: False
     shaped: bool = True
-    ulps: float
     source: str
 
     definition: Definition = field(init=False, compare=False, repr=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kernels.command import command_line
+from kernels.command import RESUMES, command_line
 from mrcnn.config import Trial
 from mrcnn.spec import unknown
 
@@ -234,4 +234,4 @@ def presets() -> None:
 
 
 if __name__ == "__main__":
-    command_line(app)
+    command_line(app, stopped=RESUMES)

@@ -17,6 +17,15 @@ from reports.plot import OKABE_ITO, png
 
 Rows = Sequence[Mapping[str, Any]]
 BAD = ("failed", "passes though known", "no power")
+LANES = {
+    "reference": "nothing of a kernel: it is the definition",
+    "cpu": "code for a CPU is right",
+    "emulated": "CUDA C++ is right, in bounds, and free of races in the orders tried, on a CPU",
+    "interpreter": "the arithmetic of Triton code is right; nothing of races and memory",
+    "gpu": "what a GPU computes is right",
+    "gpu+sanitizer": "on a GPU it reads and writes nothing that it should not",
+}
+"""Where kernels run, the weakest proof first, and what it is a proof of."""
 
 
 def render_conformance(outcomes: Path | None, zoo: Path | None, folder: Path) -> list[Path]:
@@ -27,8 +36,8 @@ def render_conformance(outcomes: Path | None, zoo: Path | None, folder: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     parts, written = ["# What the conformance suite finds"], []
     if outcomes is not None:
-        rows = read(outcomes, ("operator", "kernel", "check", "dtype", "verdict"))
-        parts += [verdicts(rows), findings(rows)]
+        rows = read(outcomes, ("operator", "kernel", "lane", "check", "dtype", "verdict"))
+        parts += [lanes(rows), verdicts(rows), findings(rows)]
     if zoo is not None:
         kills = read(zoo, ("operator", "name", "fault", "killers"))
         written.append(write(folder / "kills.png", kill_picture(kills)))
@@ -48,16 +57,40 @@ def read(file: Path, names: Sequence[str]) -> Rows:
     return rows  # type: ignore[no-any-return]
 
 
+def lanes(rows: Rows) -> str:
+    """One line a lane, those that nothing ran in too: no lane's passing stands for another's."""
+    lines = ["| lane | what passing shows | passed | failed | known | not run |"]
+    lines.append("|---" * 6 + "|")
+    for lane, proof in LANES.items():
+        counts = ", ".join(profiles_of(rows, lane))
+        cells = " | ".join(map(str, counted([r for r in rows if r["lane"] == lane])))
+        lines.append(f"| {lane}{f' ({counts})' if counts else ''} | {proof} | {cells} |")
+    return "\n".join(lines)
+
+
+def profiles_of(rows: Rows, lane: str) -> list[str]:
+    """How many cases were drawn in a lane, by name."""
+    return sorted({r["profile"] for r in rows if r["lane"] == lane and r.get("profile")})
+
+
+def counted(rows: Rows) -> list[int]:
+    """How many passed, failed, are known to fail, did not run."""
+    counts = Counter("failed" if r["verdict"] in BAD else r["verdict"] for r in rows)
+    return [counts[verdict] for verdict in ("passed", "failed", "known", "not run")]
+
+
 def verdicts(rows: Rows) -> str:
-    """One line a kernel: how many checks passed, failed, are known to fail, did not run."""
-    lines = ["| operator | kernel | passed | failed | known | not run | cases | seconds |"]
-    lines.append("|---" * 8 + "|")
-    for operator, kernel in dict.fromkeys((r["operator"], r["kernel"]) for r in rows):
-        here = [r for r in rows if (r["operator"], r["kernel"]) == (operator, kernel)]
-        counts = Counter("failed" if r["verdict"] in BAD else r["verdict"] for r in here)
-        cells = [counts["passed"], counts["failed"], counts["known"], counts["not run"]]
+    """One line a lane and kernel: how many checks passed, failed, are known to fail or not run."""
+    lines = ["| lane | operator | kernel | passed | failed | known | not run | cases | seconds |"]
+    lines.append("|---" * 9 + "|")
+    names = dict.fromkeys((r["lane"], r["operator"], r["kernel"]) for r in rows)
+    for lane, operator, kernel in sorted(names, key=lambda name: list(LANES).index(name[0])):
+        here = [
+            r for r in rows if (r["lane"], r["operator"], r["kernel"]) == (lane, operator, kernel)
+        ]
+        cells = counted(here)
         cells += [sum(r["cases"] for r in here), round(sum(r["seconds"] for r in here))]
-        lines.append(f"| {operator} | {kernel} | " + " | ".join(map(str, cells)) + " |")
+        lines.append(f"| {lane} | {operator} | {kernel} | " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
 
@@ -66,7 +99,8 @@ def findings(rows: Rows) -> str:
     parts = []
     for row in rows:
         if row["verdict"] in (*BAD, "known"):
-            place = f"{row['operator']}, {row['kernel']}, {row['dtype']}, {row['check']}"
+            lane = "" if row["lane"] in ("reference", "cpu") else f" [{row['lane']}]"
+            place = f"{row['operator']}, {row['kernel']}{lane}, {row['dtype']}, {row['check']}"
             words = "\n".join(row.get("words") or [])
             about = f"### {place}\n\n{row['reason']}\n\nRule: {row['rule']}"
             parts.append(about + (f"\n\n```\n{words}\n```" if words else ""))

@@ -16,6 +16,7 @@ from reports.plot import OKABE_ITO, png
 
 Rows = Sequence[Mapping[str, Any]]
 LAST = "channels_last"
+MARKS = {"float64": "D", "float32": "o", "float16": "s", "bfloat16": "^"}
 
 
 def render_speed(files: Sequence[Path], folder: Path) -> list[Path]:
@@ -64,10 +65,12 @@ def _all(found: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any
 
 def said(about: Mapping[str, Any]) -> str:
     """Where timings were made, and how they are to be read."""
+    changed = " with changes" if about.get("dirty") else ""
     where = about["processor"] if about["device"] == "cpu" else about["device"]
+    made = f"commit {about['commit']}{changed}, sources {about['code_id']}"
     return (
         f"{where}, {about['cores']} cores; torch {about['torch']}, torchvision"
-        f" {about['torchvision']}; commit {about['commit']}, sources {about['code_id']}.\n\n"
+        f" {about['torchvision']}; {made}.\n\n"
         "Each round times ours and torchvision's own operator in turn, on inputs that no round has"
         " seen before; the order turns round each time. The ratio is the median over rounds of"
         " torchvision's time to ours, with the interval that holds the true median with 95 %"
@@ -120,31 +123,57 @@ def _first(first: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def speeds(timings: Rows) -> bytes:
-    """Ratios with their intervals, one line a timing, on an axis of powers."""
+    """Ratios with their intervals, a band a workload, on an axis of powers. Colours tell backends
+    and threads apart, shapes dtypes; a mark is filled where channels lie last.
+    """
     rows = [row for row in timings if row["ratio"] is not None]
-    figure = Figure(figsize=(9, 0.24 * len(rows) + 1.4), layout="constrained")
+    bands = {name: [r for r in rows if r["workload"] == name] for name in _names(rows)}
+    figure = Figure(figsize=(9, 0.13 * (len(rows) + 2 * len(bands)) + 1.6), layout="constrained")
     axes = figure.add_subplot()
-    kinds = list(dict.fromkeys(_kind(row) for row in rows))
-    for y, row in enumerate(reversed(rows)):
-        middle, low, high = row["ratio"]
-        colour = OKABE_ITO[kinds.index(_kind(row)) % len(OKABE_ITO)]
-        gap = [[middle - low], [high - middle]]
-        axes.errorbar(middle, y, xerr=gap, fmt="o", color=colour, capsize=3, markersize=4)
-    for kind in kinds:
-        axes.plot([], [], "o", color=OKABE_ITO[kinds.index(kind) % len(OKABE_ITO)], label=kind)
-    axes.set_yticks(range(len(rows)), [row["workload"] for row in reversed(rows)], fontsize=7)
+    colours = list(dict.fromkeys(_coloured(row) for row in rows))
+    y, middles, seen = 0.0, [], set()
+    for band in bands.values():
+        middles.append(y + (len(band) - 1) / 2)
+        for row in band:
+            middle, low, high = row["ratio"]
+            colour = OKABE_ITO[colours.index(_coloured(row)) % len(OKABE_ITO)]
+            axes.errorbar(
+                middle,
+                y,
+                xerr=[[middle - low], [high - middle]],
+                fmt=MARKS[row["dtype"]],
+                color=colour,
+                markerfacecolor=colour if row["layout"] == LAST else "white",
+                markersize=4,
+                capsize=2,
+                label=None if _kind(row) in seen else _kind(row),
+            )
+            seen.add(_kind(row))
+            y += 1
+        axes.axhline(y, color="#dddddd", linewidth=0.8)
+        y += 1
+    axes.set_yticks(middles, list(bands), fontsize=8)
+    axes.set_ylim(y, -1)
     axes.set_xscale("log")
     axes.axvline(1, color="#666666", linewidth=1)
     axes.set_xlabel("times as fast as torchvision")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(axis="x", which="both", alpha=0.25)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(loc="best", frameon=False, fontsize=7)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=7, ncols=3)
     return png(figure)
 
 
+def _names(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(row["workload"] for row in rows))
+
+
+def _coloured(row: Mapping[str, Any]) -> str:
+    threads = row["threads"]
+    where = f", {threads} thread{'s' * (threads > 1)}" if row["device"] == "cpu" else ""
+    return f"{row['backend']}{', graph' if row.get('graph') else ''}{where}"
+
+
 def _kind(row: Mapping[str, Any]) -> str:
-    threads = f", {row['threads']} threads" if row["device"] == "cpu" else ""
     layout = "channels last" if row["layout"] == LAST else "channels first"
-    graph = ", graph" if row.get("graph") else ""
-    return f"{row['backend']}{graph}, {row['dtype']}, {layout}{threads}"
+    return f"{_coloured(row)}, {row['dtype']}, {layout}"

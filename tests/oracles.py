@@ -45,44 +45,10 @@ def bilinear(plane: Tensor, y: float, x: float) -> float:
     return (1 - fy) * upper + fy * lower
 
 
-def away(x: float) -> int:
-    """Rounded, halves away from zero."""
-    return int(math.copysign(math.floor(abs(x) + 0.5), x))
-
-
-def roi_pool(features: Tensor, roi: list[float], c: int, p: int, q: int, **k) -> float:
-    """One bin of RoIPool, pixel by pixel."""
-    x1, y1, x2, y2 = (away(v * k["spatial_scale"]) for v in roi[1:])
-    rows = _bin(y1, y2, p, k["output_size"][0], features.shape[2])
-    columns = _bin(x1, x2, q, k["output_size"][1], features.shape[3])
-    found = [float(features[int(roi[0]), c, y, x]) for y in rows for x in columns]
-    return max(found, default=0.0)
-
-
-def _bin(first: int, last: int, i: int, bins: int, length: int) -> range:
-    side = max(last - first + 1, 1)
-    start, end = first + i * side // bins, first - -(i + 1) * side // bins
-    return range(max(start, 0), min(end, length))
-
-
 def every_bin(oracle, features: Tensor, rois: Tensor, **k) -> Tensor:
     """The oracle for all RoIs, channels and bins."""
     out = torch.zeros(len(rois), features.shape[1], *k["output_size"], dtype=torch.float64)
     for index in torch.cartesian_prod(*[torch.arange(n) for n in out.shape]).tolist():
         r, c, p, q = index
         out[r, c, p, q] = oracle(features, rois[r].tolist(), c, p, q, **k)
-    return out
-
-
-def paste_exact(mask: Tensor, box: list[float], size: tuple[int, int]) -> Tensor:
-    """One pasted mask, pixel by pixel; what lies outside the mask is 0."""
-    out = torch.zeros(size, dtype=torch.float64)
-    m = len(mask)
-    padded = torch.nn.functional.pad(mask, (1, 1, 1, 1))
-    for y in range(size[0]):
-        for x in range(size[1]):
-            v = (y + 0.5 - box[1]) / (box[3] - box[1]) * m - 0.5
-            u = (x + 0.5 - box[0]) / (box[2] - box[0]) * m - 0.5
-            if -1 <= v <= m and -1 <= u <= m:
-                out[y, x] = bilinear(padded, v + 1, u + 1)
     return out

@@ -7,6 +7,13 @@ import pytest
 import torch
 
 import kernels
+from kernels.conformance.checks import ORACLES, checks_of
+from kernels.conformance.declaration import declared_in
+from kernels.conformance.engine import check_kernel
+from kernels.conformance.lanes import LANES, SANITIZED
+from kernels.conformance.own import own
+from kernels.conformance.repro import explained
+from kernels.conformance.repro import found as kernel_of
 from mrcnn.data.shapes import Shapes
 from mrcnn.model import MaskRCNN
 from mrcnn.precision import float32_products
@@ -14,6 +21,7 @@ from mrcnn.presets import R50_C4, R50_C5, R50_FPN, at_scale
 from mrcnn.seeds import generator
 from mrcnn.spec import vary
 from mrcnn.train import Runtime, run_trial
+from tests.kernels.test_lanes import written
 from tests.mrcnn.test_model import a_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: not run")
@@ -45,6 +53,78 @@ def test_roi_operators_equal_the_float64_reference(name, backend, dtype):
     assert float((found.cpu().double() - expected).abs().max()) <= float(bound)
 
 
+OURS = [k for k in own() if k.lane == "gpu" and k.name in ("cuda", "triton")]
+
+
+@pytest.mark.parametrize("kernel", OURS, ids=lambda k: f"{k.operator}-{k.name}")
+def test_our_kernels_pass_every_check_on_a_gpu(kernel):
+    """All checks in float32, values and gradients in the other dtypes."""
+    assert kernel.missing is None
+    few = [c.name for c in checks_of(kernel.operator) if c.name in (*ORACLES, "gradient")]
+    for names, dtypes in (([], ["float32"]), (few, ["float16", "bfloat16", "float64"])):
+        outcomes = list(check_kernel(kernel, profile="quick", names=names, dtypes=dtypes))
+        assert not [explained(o, None) for o in outcomes if o.bad]
+        assert any(o.verdict == "passed" for o in outcomes)
+
+
+CHEATS = """
+import torch
+from kernels.conformance import kernel
+
+def right(a, b):
+    return torch.ops.mrcnn_lab.box_iou(a, b, "reference")
+
+@kernel("box_iou", name="default stream", lanes=["gpu"])
+def elsewhere(a, b):
+    with torch.cuda.stream(torch.cuda.default_stream()):
+        return right(a, b)
+
+@kernel("box_iou", name="first result", lanes=["gpu"], graph=True)
+def first(a, b, kept={}):
+    return kept.setdefault((len(a), len(b)), right(a, b))
+
+@kernel("box_iou", name="all results", lanes=["gpu"])
+def hoards(a, b, kept=[]):
+    kept.append(right(a, b))
+    return kept[-1]
+
+@kernel("box_iou", name="no work", lanes=["gpu"])
+def lazy(a, b):
+    return right(a, b) if len(a) * len(b) < 10**6 else a.new_empty(len(a), len(b))
+
+@kernel("box_iou", name="on the host", lanes=["gpu"])
+def hosted(a, b):
+    return right(a.cpu(), b.cpu())
+"""
+
+
+@pytest.mark.parametrize(
+    ("cheat", "check"),
+    [
+        ("default stream", "stream"),
+        ("first result", "graph"),
+        ("all results", "memory"),
+        ("no work", "timing"),
+        ("on the host", "values"),
+    ],
+)
+def test_a_cheat_is_caught(tmp_path, cheat, check):
+    file = tmp_path / "cheats.py"
+    file.write_text(CHEATS)
+    kernel = next(k for k in declared_in(file) if (k.name, k.lane) == (cheat, "gpu"))
+    (outcome,) = check_kernel(kernel, profile="quick", names=[check])
+    assert outcome.verdict == "failed", outcome
+
+
+@pytest.mark.skipif(LANES[SANITIZED].missing() is not None, reason="no compute-sanitizer: not run")
+def test_memcheck_passes_what_is_right_and_fails_what_reads_too_far(tmp_path):
+    for name, verdict in (("right", "passed"), ("bounds", "failed")):
+        kernel = kernel_of("box_iou", f"{name}[{SANITIZED}]", written(tmp_path))
+        (outcome,) = check_kernel(kernel, profile="quick", names=["memcheck"])
+        assert outcome.verdict == verdict, outcome
+        assert ("Invalid __global__" in outcome.reason) == (verdict == "failed")
+
+
 @pytest.mark.parametrize("backend", ["reference", "torchvision"])
 def test_nms_keeps_what_it_keeps_on_a_cpu(backend):
     g = torch.Generator().manual_seed(2)
@@ -59,7 +139,7 @@ def test_nms_keeps_what_it_keeps_on_a_cpu(backend):
 def test_every_operator_has_a_usual_backend_on_a_gpu():
     chosen = kernels.in_use("cuda")
     assert set(chosen) == set(kernels.operators())
-    assert chosen["roi_align"] == "torchvision"
+    assert chosen["roi_align"] == "cuda"  # with cuda-core, which the extra "gpu" brings
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -35,7 +35,6 @@ BATCHED_NMS = Op(
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     shaped=False,
-    ulps=0.0,
     source='Girshick et al. 2014, "R-CNN", sec. 2.2',
 )
 

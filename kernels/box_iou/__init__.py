@@ -41,7 +41,6 @@ BOX_IOU = Op(
         **on_gpu("box_iou", backward=True),
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("reference")},
-    ulps=8.0,
     source='Everingham et al. 2010, "The PASCAL VOC Challenge", sec. 4.2',
 )
 

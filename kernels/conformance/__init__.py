@@ -7,7 +7,7 @@ def mine(features, rois, *, output_size, spatial_scale, sampling_ratio, aligned)
 
 pytest --kernels my_kernels.py                 one item per kernel, check and dtype
 python -m kernels check my_kernels.py          the same without pytest
-for outcome in check_kernel(mine.conformance): print(outcome)
+for one in mine.conformance: print(*check_kernel(one))       one per lane
 """
 
 import importlib

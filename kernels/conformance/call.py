@@ -1,35 +1,31 @@
 """Calling a kernel as a check does: on inputs as rounded to its dtype, watched from all sides."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from kernels.conformance import gpu
+from kernels.conformance import gpu, sparse
+from kernels.conformance.second import second
 from kernels.library import holds_tensors
 
-Mode = Literal[
-    "eager",
-    "autocast",
-    "compiled",
-    "fake",
-    "vmap",
-    "twice",
-    "stream",
-    "graph",
-    "memory",
-    "reversed",
-    "shuffled",
-]
+Mode = (
+    Literal["eager", "autocast", "compiled", "fake", "vmap", "twice", "double", "deep"]
+    | gpu.Way
+    | gpu.State
+)
 """autocast   under bfloat16 autocast
 compiled   through torch.compile(fullgraph=True)
 fake       on fake tensors: zeros of the shape and dtype that came out
 vmap       through torch.vmap over two stacked feature maps; the result of the first
 twice      two calls, the second on other inputs, before the first result is looked at
-stream, graph, memory, reversed, shuffled
-           as `gpu.WAYS` has them"""
+double     the gradient of its gradients, as `second` has it; `grad` must be given
+deep       with sparse tensors as the large dense ones they stand for; nothing else is watched
+others     as `gpu.WAYS` and `gpu.STATES` have them"""
 COORDINATES = ("rois", "boxes")
 """Arguments that keep at least float32: half a pixel is lost near column 1000 otherwise."""
 WHOLE = ("labels", "levels", "index")
@@ -100,27 +96,30 @@ def rounded(arguments: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     wide = torch.promote_types(to, torch.float32)
 
     def each(name: str, value: Any) -> Any:
-        if holds_tensors(value) and not isinstance(value, Tensor):
-            return [each(name, one) for one in value]
         if not isinstance(value, Tensor):
             return value
         if name == "masks" and "index" in arguments:
             return value > 0.5  # the bitmaps of crop_masks, which a recipe gives as numbers
         return value.to(torch.long if name in WHOLE else wide if name in COORDINATES else to)
 
-    return {name: each(name, value) for name, value in arguments.items()}
+    return {name: each_of(partial(each, name), value) for name, value in arguments.items()}
 
 
 def widened(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The same arguments in float64: what the oracle computes on."""
 
     def each(value: Any) -> Any:
-        if holds_tensors(value) and not isinstance(value, Tensor):
-            return [each(one) for one in value]
         floats = isinstance(value, Tensor) and value.is_floating_point()
         return value.double() if floats else value
 
-    return {name: each(value) for name, value in arguments.items()}
+    return {name: each_of(each, value) for name, value in arguments.items()}
+
+
+def each_of(change: Callable[[Any], Any], value: Any) -> Any:
+    """A value changed, or, of a list of tensors, each of them."""
+    if holds_tensors(value) and not isinstance(value, Tensor):
+        return [change(one) for one in value]
+    return change(value)
 
 
 def laid_out(tensor: Tensor, layout: str) -> Tensor:
@@ -182,6 +181,8 @@ class _Direct:
         layout: str = "contiguous",
         mode: Mode = "eager",
     ) -> Answer:
+        if mode == "deep":
+            return self._deep(arguments, layout)
         given = self._given(arguments, layout)
         wanted = self.grads if grad is not None else ()
         for name in wanted:
@@ -189,12 +190,12 @@ class _Direct:
                 one.requires_grad_()
         before = {n: [t.detach().clone() for t in _listed(v)] for n, v in given.items()}
         try:
-            out = self._out(given, layout, mode)
-            grads = _gradients(out, grad, given, wanted)
+            with gpu.state(mode):
+                out, grads = self._answered(given, mode, grad, wanted)
         except Violation:
             raise
         except Exception as error:
-            return Answer(out=None, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return _raised(error)
         changed = tuple(n for n, v in given.items() if not _same(before[n], _listed(v)))
         kept = out.detach()
         return Answer(
@@ -204,17 +205,44 @@ class _Direct:
             changed=changed,
         )
 
+    def _answered(
+        self, given: dict[str, Any], mode: Mode, grad: Tensor | None, wanted: tuple[str, ...]
+    ) -> tuple[Tensor, dict[str, Tensor | None]]:
+        if mode == "double":
+            assert grad is not None
+            return second(self.function, given, wanted, grad), {}
+        out = self._out(given, mode)
+        return out, _gradients(out, grad, given, wanted)
+
+    def _deep(self, arguments: Mapping[str, Any], layout: str) -> Answer:
+        """The answer on dense tensors that are too large to be copied."""
+        with ExitStack() as stack:
+
+            def each(value: Any) -> Any:
+                if isinstance(value, Tensor) and value.is_sparse:
+                    return stack.enter_context(sparse.dense(value, layout, self.device))
+                return value.to(self.device) if isinstance(value, Tensor) else value
+
+            given = {n: each_of(each, v) for n, v in self._taken(arguments).items()}
+            try:
+                with sparse.no_room_for_copies(self.device):
+                    return Answer(out=_tensor(self.function(**given)).detach().cpu().clone())
+            except Violation:
+                raise
+            except Exception as error:
+                return _raised(error)
+
+    def _taken(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {n: v for n, v in arguments.items() if self.takes is None or n in self.takes}
+
     def _given(self, arguments: Mapping[str, Any], layout: str) -> dict[str, Any]:
         def each(value: Any) -> Any:
-            if holds_tensors(value) and not isinstance(value, Tensor):
-                return [each(one) for one in value]
             there = isinstance(value, Tensor)
             return laid_out(value.to(self.device), layout) if there else value
 
-        taken = {n: v for n, v in arguments.items() if self.takes is None or n in self.takes}
-        return {name: each(value) for name, value in taken.items()}
+        return {name: each_of(each, value) for name, value in self._taken(arguments).items()}
 
-    def _out(self, given: dict[str, Any], layout: str, mode: Mode) -> Tensor:
+    def _out(self, given: dict[str, Any], mode: Mode) -> Tensor:
         poison([t for v in given.values() for t in _listed(v)])
         if mode == "autocast":
             with torch.autocast(self.device, dtype=torch.bfloat16):
@@ -286,6 +314,10 @@ def _same(before: list[Tensor], after: list[Tensor]) -> bool:
 def _reversed(name: str, value: Any) -> Any:
     fits = isinstance(value, Tensor) and name not in (*COORDINATES, *WHOLE) and value.dim() == 4
     return value.detach().flip(3) + 1 if fits else value
+
+
+def _raised(error: Exception) -> Answer:
+    return Answer(out=None, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _tensor(out: Any) -> Tensor:

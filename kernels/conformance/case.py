@@ -3,21 +3,24 @@
 import base64
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-KINDS = ("noise", "positive", "constant", "plane", "smooth", "steps", "offset")
+KINDS = ("noise", "positive", "constant", "plane", "smooth", "steps", "offset", "windows")
 """noise     standard normal
 positive  uniform in 0 .. 1
 constant  one value everywhere
 plane     a + b y + c x over the last two axes, a, b, c drawn
 smooth    a slow wave over the last two axes
 steps     whole numbers of -2 .. 2, so that many are equal
-offset    noise on top of 1000"""
+offset    noise on top of 1000
+windows   a sparse tensor (n, c, h, w) of zeros, but for whole numbers of 1 .. 8 in squares: of
+          SIDE pixels from each (image, y, x) of "at" on, in the first, middle and last channel"""
+SIDE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ def tensor(recipe: Mapping[str, Any]) -> Tensor:
         made = torch.tensor(recipe["values"], dtype=torch.float64)
         return made.reshape(recipe["shape"]) if "shape" in recipe else made
     shape, g = recipe["shape"], torch.Generator().manual_seed(recipe.get("seed", 0))
+    if recipe["kind"] == "windows":
+        return _windows(shape, recipe["at"], g)
     noise = torch.randn(shape, generator=g, dtype=torch.float64)
     kind = recipe["kind"]
     if kind == "noise":
@@ -87,3 +92,14 @@ def tensor(recipe: Mapping[str, Any]) -> Tensor:
     if kind == "smooth":
         return (torch.sin(y / 3 + a) * torch.cos(x / 4 + b)).expand(shape) + 0.01 * noise
     raise ValueError(f"{kind!r} is no kind of tensor (choose from {', '.join(KINDS)})")
+
+
+def _windows(shape: Sequence[int], at: Sequence[Sequence[int]], g: torch.Generator) -> Tensor:
+    channels, side = torch.tensor([0, shape[1] // 2, shape[1] - 1]), torch.arange(SIDE)
+    places = [
+        torch.cartesian_prod(torch.tensor([image]), channels, y + side, x + side)
+        for image, y, x in at
+    ]
+    index = torch.cat(places).T
+    values = torch.randint(1, 9, (index.shape[1],), generator=g).double()
+    return torch.sparse_coo_tensor(index, values, list(shape), check_invariants=True)

@@ -7,7 +7,7 @@ failed; the case was on disk before the call, and is shrunk across as many crash
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +20,17 @@ from kernels.conformance.call import Answer, Call, Mode, Violation, direct
 from kernels.conformance.case import Case
 from kernels.conformance.check import Check
 from kernels.conformance.checks import ORACLES, checks_of
+from kernels.conformance.checks.machine import ON_GPU
 from kernels.conformance.declaration import Kernel
-from kernels.conformance.worker import Isolated
+from kernels.conformance.lanes import LANES, SANITIZED, TOOLS, titled
+from kernels.conformance.worker import Isolated, in_process
 from kernels.op import operators, unknown
 
-PROFILES = {"ci": 25, "nightly": 400}
-"""Cases drawn per check. `ci` draws the same ones each time, `nightly` others each time."""
+PROFILES = {"quick": 25, "ci": 25, "nightly": 400}
+"""Cases drawn per check, of `quick` a third: it is for lanes in which a launch takes milliseconds.
+`nightly` draws others each time."""
+FEW = 8
+"""Cases that `quick` does not go below, where `ci` has as many: planted errors have to show."""
 OTHER_DTYPES = 0.35
 """The share of cases that a law is tried on in a kernel's other dtypes; values are on all."""
 POWER_CASES = 200
@@ -39,6 +44,8 @@ BAD: tuple[Verdict, ...] = ("failed", "passes though known", "no power")
 class Outcome:
     """What one check found of one kernel in one dtype.
 
+    lane      where the kernel ran, of `lanes.LANES`
+    profile   how many cases were drawn; empty where none was to be
     reason    what happened, why it did not run, or why it is known; empty where it passed
     rule      of the specification that the check holds a kernel to
     case      the smallest case that fails
@@ -51,6 +58,8 @@ class Outcome:
     check: str
     dtype: str
     verdict: Verdict
+    lane: str = "cpu"
+    profile: str = ""
     reason: str = ""
     rule: str = ""
     case: Case | None = None
@@ -61,9 +70,14 @@ class Outcome:
     isolated: bool = True
 
     @property
+    def title(self) -> str:
+        """The kernel with its lane: mine, mine[emulated]."""
+        return titled(self.kernel, self.lane)
+
+    @property
     def path(self) -> str:
-        """operator/kernel/dtype/check: what a command line names this by."""
-        return f"{self.operator}/{self.kernel}/{self.dtype}/{self.check}"
+        """operator/kernel[lane]/dtype/check: what a command line names this by."""
+        return f"{self.operator}/{self.title}/{self.dtype}/{self.check}"
 
     @property
     def bad(self) -> bool:
@@ -89,26 +103,61 @@ def check_kernel(
     call            a worker that is there already
     last_case       file that holds the case being tried, for when everything goes down
 
-    Raises ValueError for a profile, check or dtype there is not.
+    A kernel whose lane cannot run here gives outcomes "not run" that say why. Raises ValueError for
+    a profile, check or dtype there is not, and for a lane that needs a worker and is to have none.
     """
     wanted = checks_of(kernel.operator, names)
     there_is(profile)
     for dtype in dtypes:
         if dtype not in kernel.dtypes:
             raise ValueError(f"{kernel.name} declares {', '.join(kernel.dtypes)}, not {dtype}")
+    pairs = [(c, d) for c in wanted for d in kernel.dtypes if not dtypes or d in dtypes]
+    missing = kernel.missing
     with ExitStack() as stack:
         log = last_case or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "last-case"
-        if call is None and isolate and kernel.origin:
-            call = stack.enter_context(Isolated(kernel.origin))
-        elif call is None:
-            call = direct(kernel.function, kernel.grads, kernel.takes)
-        for check in wanted:
-            for dtype in kernel.dtypes:
-                if dtypes and dtype not in dtypes:
-                    continue
+        if call is None and missing is None:
+            call = stack.enter_context(called(kernel, isolate=isolate))
+        for check, dtype in pairs:
+            if missing is not None:
+                outcome = replace(blank(check, kernel, dtype), verdict="not run", reason=missing)
+            elif check.name in TOOLS and kernel.lane == SANITIZED:
+                outcome = watched(check, kernel, dtype, profile, log)
+            else:
+                assert call is not None
                 outcome = run(check, kernel, dtype, call, profile, log, shrink)
-                yield replace(outcome, isolated=isinstance(call, Isolated))
+            yield replace(outcome, isolated=call is None or isinstance(call, Isolated))
         log.unlink(missing_ok=True)
+
+
+@contextmanager
+def called(kernel: Kernel, *, isolate: bool) -> Iterator[Call]:
+    """A way to call a kernel, in a worker where it can be.
+
+    Raises ValueError for a kernel without origin that needs another environment than this process.
+    """
+    if isolate and kernel.origin:
+        with Isolated(kernel) as call:
+            yield call
+    elif LANES[kernel.lane].here and kernel.lane != SANITIZED:
+        yield in_process(kernel)
+    else:
+        raise ValueError(f"{kernel.title}: this lane needs a worker, and so a kernel from a file")
+
+
+def watched(check: Check, kernel: Kernel, dtype: str, profile: str, log: Path | None) -> Outcome:
+    """A check under the tool of compute-sanitizer that it is named for, in a worker of its own.
+
+    What the tool finds it says when the worker ends: a failure, without the case that did it.
+    """
+    with Isolated(kernel, tool=check.name) as call:
+        outcome = run(check, kernel, dtype, call, profile, log, shrink=False)
+        try:
+            call.finish()
+        except Violation as violation:
+            words = [outcome.reason] if outcome.verdict == "failed" else []
+            reason = "; ".join([*words, violation.text])
+            outcome = replace(outcome, verdict="failed", reason=reason)
+    return outcome
 
 
 def there_is(profile: str) -> None:
@@ -127,15 +176,10 @@ def run(
     shrink: bool = True,
 ) -> Outcome:
     """One check in one dtype, and the proof that it could have failed."""
-    about = Outcome(
-        operator=kernel.operator,
-        kernel=kernel.name,
-        check=check.name,
-        dtype=dtype,
-        verdict="passed",
-        rule=check.rule,
-    )
+    about = replace(blank(check, kernel, dtype), profile=profile)
     why = check.skipped(kernel)
+    if kernel.lane == SANITIZED and check.name not in TOOLS:
+        why = f"not run in lane {SANITIZED}"
     if why is None and check.dtypes is not None and dtype not in check.dtypes:
         why = f"runs in {', '.join(check.dtypes)} only"
     if why is not None:
@@ -161,17 +205,22 @@ def run(
     return replace(about, cases=len(tried), covered=covered, seconds=seconds)
 
 
-def once(check: Check, kernel: Kernel, dtype: str, call: Call, case: Case) -> Outcome:
-    """One case of a check, tried once."""
-    about = Outcome(
+def blank(check: Check, kernel: Kernel, dtype: str) -> Outcome:
+    """An outcome that says what was checked, and nothing yet of what was found."""
+    return Outcome(
         operator=kernel.operator,
         kernel=kernel.name,
+        lane=kernel.lane,
         check=check.name,
         dtype=dtype,
         verdict="passed",
         rule=check.rule,
-        cases=1,
     )
+
+
+def once(check: Check, kernel: Kernel, dtype: str, call: Call, case: Case) -> Outcome:
+    """One case of a check, tried once."""
+    about = replace(blank(check, kernel, dtype), cases=1)
     try:
         check.run(call, case, dtype, kernel)
     except Violation as violation:
@@ -195,7 +244,7 @@ def attempt(
 
     def one(case: Case) -> None:
         if log is not None:
-            log.write_text(f"{kernel.operator}/{kernel.name}/{dtype}/{check.name}@{case.token}\n")
+            log.write_text(f"{blank(check, kernel, dtype).path}@{case.token}\n")
         if not failures and len(tried) < POWER_CASES:
             tried.append(case)
         try:
@@ -209,8 +258,8 @@ def attempt(
     share = 1.0 if dtype == kernel.dtypes[0] or check.name in ORACLES else OTHER_DTYPES
 
     @settings(
-        max_examples=max(3, round(PROFILES[profile] * check.examples * share)),
-        derandomize=profile == "ci",
+        max_examples=examples(profile, check.examples * share),
+        derandomize=profile != "nightly",
         deadline=None,
         database=None,
         report_multiple_bugs=False,
@@ -239,6 +288,12 @@ def attempt(
     return tried, failures[0] if failures else None
 
 
+def examples(profile: str, share: float) -> int:
+    """How many cases to draw of a check that has a share of the profile's."""
+    count = max(3, round(PROFILES[profile] * share))
+    return max(min(count, FEW), count // 3) if profile == "quick" else count
+
+
 class Enough(BaseException):
     """A kernel hangs: to shrink the case would take minutes, and the case is good as it is."""
 
@@ -247,7 +302,8 @@ def caught(
     check: Check, kernel: Kernel, dtype: str, wrong: Callable[..., Any], cases: Sequence[Case]
 ) -> bool:
     """Whether a check catches a planted error on cases it has tried."""
-    call = Shaped(direct(wrong, kernel.grads), kernel.operator)
+    device = kernel.device if check.name in ON_GPU else "cpu"
+    call = Shaped(direct(wrong, kernel.grads, device=device), kernel.operator)
     for case in cases:
         try:
             check.run(call, case, dtype, kernel)

@@ -4,8 +4,8 @@ import importlib
 from dataclasses import replace
 from pathlib import Path
 
-from kernels.conformance.declaration import SHIPPED, Kernel, declared_in, shipped
-from kernels.conformance.own import declared
+from kernels.conformance.declaration import SHIPPED, Kernel, declared_in
+from kernels.conformance.own import own
 
 ZOO = "zoo:"
 
@@ -16,15 +16,12 @@ def loaded(origin: str) -> Kernel:
     Raises ValueError if it is not there.
     """
     place, _, name = origin.rpartition(":")
-    if place.startswith(SHIPPED):
-        operator = place.removeprefix(SHIPPED)
-        return shipped(operator, name, **declared(operator, name))
     if place.startswith(ZOO):
         return specimen(place.removeprefix(ZOO), name)
-    for kernel in declared_in(Path(place)):
-        if f"{kernel.operator}/{kernel.name}" == name:
+    for kernel in own() if origin.startswith(SHIPPED) else declared_in(Path(place)):
+        if kernel.origin == origin:
             return kernel
-    raise ValueError(f"{place}: declares no kernel {name!r}")
+    raise ValueError(f"there is no kernel {origin!r}")
 
 
 def specimen(module: str, name: str) -> Kernel:

@@ -1,4 +1,4 @@
-"""pytest --kernels my_kernels.py: one item per kernel, check and dtype.
+"""pytest --kernels my_kernels.py: one item per kernel, lane, check and dtype.
 
 Collects nothing until kernels are named, by the option or by `kernels = FILE ...` in pytest's
 configuration, so that it is no burden where it is merely installed.
@@ -24,7 +24,7 @@ WORKERS: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options --kernels and --kernel-profile, and the setting `kernels`."""
+    """The options --kernels, --kernel-profile and --kernel-lane, and the setting `kernels`."""
     group = parser.getgroup("kernels", "conformance of kernels")
     group.addoption(
         "--kernels",
@@ -32,7 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="a Python file with @kernel declarations; may be repeated",
     )
-    group.addoption("--kernel-profile", default="ci", help="ci (default) or nightly")
+    group.addoption("--kernel-profile", default="ci", help="quick, ci (default) or nightly")
+    group.addoption(
+        "--kernel-lane",
+        action="append",
+        metavar="LANE",
+        help="a lane; may be repeated; default: all but gpu+sanitizer",
+    )
     parser.addini("kernels", "Python files with @kernel declarations", type="paths", default=[])
 
 
@@ -56,12 +62,13 @@ class KernelFile(pytest.Collector):
     """A file of declared kernels."""
 
     def collect(self) -> Iterator["Conformance"]:
-        """One item per kernel, check and dtype."""
+        """One item per kernel, lane, check and dtype."""
         from kernels.conformance.checks import checks_of
-        from kernels.conformance.declaration import declared_in
+        from kernels.conformance.selection import chosen
 
+        lanes = self.config.getoption("--kernel-lane") or ()
         try:
-            found = declared_in(self.path)
+            found = chosen(self.path, None, None, lanes)
         except ValueError as error:
             raise self.CollectError(str(error)) from None
         for kernel in found:
@@ -69,7 +76,7 @@ class KernelFile(pytest.Collector):
                 for dtype in kernel.dtypes:
                     yield Conformance.from_parent(
                         self,
-                        name=f"{kernel.operator}/{kernel.name}/{dtype}/{check.name}",
+                        name=f"{kernel.operator}/{kernel.title}/{dtype}/{check.name}",
                         kernel=kernel,
                         check=check.name,
                         dtype=dtype,
@@ -84,7 +91,7 @@ class Conformance(pytest.Item):
         self.kernel, self.check, self.dtype = kernel, check, dtype
 
     def runtest(self) -> None:
-        """Run the check in the kernel's worker; skip where it does not apply."""
+        """Run the check in the kernel's worker; skip where it does not apply or cannot run."""
         from kernels.conformance.engine import check_kernel
 
         profile = self.config.getoption("--kernel-profile")
@@ -104,7 +111,7 @@ class Conformance(pytest.Item):
         from kernels.conformance.worker import Isolated
 
         running = self.session.stash.setdefault(WORKERS, {})
-        return running.setdefault(self.kernel.origin, Isolated(self.kernel.origin))
+        return running.setdefault(self.kernel.origin, Isolated(self.kernel))
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         """What a person needs to mend the kernel, instead of a traceback of ours."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from kernels.conformance.case import Case
 from kernels.conformance.checks import checks_of
-from kernels.conformance.declaration import Kernel, declared_in, shipped
+from kernels.conformance.declaration import Kernel, declared_in
 from kernels.conformance.engine import Outcome, Shaped, once
-from kernels.conformance.origin import loaded
-from kernels.conformance.own import declared
+from kernels.conformance.lanes import TOOLS
+from kernels.conformance.own import own
 from kernels.conformance.worker import Isolated
 from kernels.op import operators, unknown
 
@@ -57,35 +57,34 @@ def _in_words(recipe: Any) -> str:
 
 
 def replayed(path: str, file: Path | None) -> Outcome:
-    """Try one case again: `path` is operator/kernel/dtype/check@token.
+    """Try one case again: `path` is operator/kernel[lane]/dtype/check@token.
 
-    Raises ValueError for a path that names nothing here.
+    Raises ValueError for a path that names nothing here, or a lane that cannot run here.
     """
     name, at, token = path.partition("@")
     parts = name.split("/")
     if not at or len(parts) != 4:
         raise ValueError(f"{path[:60]!r} is not operator/kernel/dtype/check@case")
-    operator, kernel_name, dtype, check_name = parts
+    operator, title, dtype, check_name = parts
     case = Case.from_token(token)
-    kernel = found(operator, kernel_name, file)
+    kernel = found(operator, title, file)
+    if kernel.missing is not None:
+        raise ValueError(f"{kernel.title} cannot run here: {kernel.missing}")
     check = checks_of(operator, [check_name])[0]
-    assert kernel.origin is not None
-    with Isolated(kernel.origin) as call:
+    with Isolated(kernel, tool=check_name if check_name in TOOLS else None) as call:
         return once(check, kernel, dtype, Shaped(call, operator), case)
 
 
-def found(operator: str, name: str, file: Path | None) -> Kernel:
-    """The kernel of that name in a file, or this project's own backend of that name.
+def found(operator: str, title: str, file: Path | None) -> Kernel:
+    """The kernel of that name and lane in a file, or this project's own backend.
 
     Raises ValueError if there is none.
     """
-    if file is None:
-        if operator not in operators():
-            raise ValueError(unknown(operator, operators(), "operator"))
-        if name not in operators()[operator].backends:
-            raise ValueError(unknown(name, operators()[operator].backends, f"of {operator}"))
-        return shipped(operator, name, **declared(operator, name))
-    kernels = {k.name: k for k in declared_in(file) if k.operator == operator}
-    if name not in kernels:
-        raise ValueError(unknown(name, kernels, f"{operator} kernel of {file}"))
-    return loaded(str(kernels[name].origin))
+    if operator not in operators():
+        raise ValueError(unknown(operator, operators(), "operator"))
+    every = own() if file is None else declared_in(file)
+    kernels = {k.title: k for k in every if k.operator == operator}
+    if title not in kernels:
+        where = "backend" if file is None else f"kernel of {file}"
+        raise ValueError(unknown(title, kernels, f"{operator} {where}"))
+    return kernels[title]

@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kernels.conformance.checks import checks_of
+from kernels.conformance.checks import checks_of, every_check
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.engine import Outcome, check_kernel, there_is
+from kernels.conformance.lanes import LANES
 from kernels.conformance.repro import explained, in_words
 
 
@@ -34,7 +35,7 @@ def put_under_test(
     there_is(profile)
     plan = []
     for kernel in kernels:
-        here = [n for n in names if n in {c.name for c in checks_of(kernel.operator)}]
+        here = [n for n in names if n in every_check(kernel.operator)]
         kept = [d for d in dtypes if d in kernel.dtypes]
         if (here or not names) and (kept or not dtypes):
             plan.append((kernel, here, kept))
@@ -54,7 +55,7 @@ def put_under_test(
         total = sum(len(checks_of(k.operator, n)) * len(d or k.dtypes) for k, n, d in plan)
         task = bars.add_task("", total=total)
         for kernel, here, kept in plan:
-            bars.update(task, description=f"{kernel.operator}, {kernel.name}")
+            bars.update(task, description=f"{kernel.operator}, {kernel.title}")
             for outcome in check_kernel(kernel, names=here, dtypes=kept, profile=profile):
                 outcomes.append(outcome)
                 bars.advance(task)
@@ -63,16 +64,31 @@ def put_under_test(
 
 
 def summary(outcomes: Sequence[Outcome]) -> list[str]:
-    """One line a kernel: how many checks passed, failed, are known to fail, did not run."""
+    """What passed, failed, is known to fail, did not run: a line a kernel, then a line a lane.
+
+    A kernel of which nothing ran is counted in its lane alone.
+    """
     lines = []
-    for name in dict.fromkeys((o.operator, o.kernel) for o in outcomes):
-        here = [o for o in outcomes if (o.operator, o.kernel) == name]
-        counts = Counter(o.verdict for o in here)
-        words = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+    for name in dict.fromkeys((o.operator, o.title) for o in outcomes):
+        here = [o for o in outcomes if (o.operator, o.title) == name]
         cases, seconds = sum(o.cases for o in here), sum(o.seconds for o in here)
         alone = "" if all(o.isolated for o in here) else "; not in a process of its own"
-        lines.append(f"{name[0]:<22} {name[1]:<12} {words}; {cases} cases, {seconds:.0f} s{alone}")
+        if any(o.verdict != "not run" for o in here):
+            about = f"{counted(here)}; {cases} cases, {seconds:.0f} s{alone}"
+            lines.append(f"{name[0]:<22} {name[1]:<20} {about}")
+    for lane in (lane for lane in LANES if any(o.lane == lane for o in outcomes)):
+        here = [o for o in outcomes if o.lane == lane]
+        profile = next((f"; profile {o.profile}" for o in here if o.profile), "")
+        missing = dict.fromkeys(o.reason for o in here if o.verdict == "not run" and not o.profile)
+        why = f" ({'; '.join(missing)})" if missing else ""
+        lines.append(f"lane {lane:<17} {counted(here)}{profile}{why}")
     return lines
+
+
+def counted(outcomes: Sequence[Outcome]) -> str:
+    """How many have which verdict."""
+    counts = Counter(o.verdict for o in outcomes)
+    return ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
 
 
 def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -89,14 +105,16 @@ def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def as_junit(outcomes: Sequence[Outcome]) -> str:
-    """JUnit XML: a suite a kernel, a case a check and dtype."""
+    """JUnit XML: a suite a kernel and lane, a case a check and dtype."""
     root = ElementTree.Element("testsuites")
-    for name in dict.fromkeys((o.operator, o.kernel) for o in outcomes):
-        here = [o for o in outcomes if (o.operator, o.kernel) == name]
+    for name in dict.fromkeys((o.operator, o.title) for o in outcomes):
+        here = [o for o in outcomes if (o.operator, o.title) == name]
         suite = ElementTree.SubElement(root, "testsuite", name="/".join(name))
         suite.set("tests", str(len(here)))
         suite.set("failures", str(sum(o.bad for o in here)))
         suite.set("skipped", str(sum(o.verdict in ("not run", "known") for o in here)))
+        about = ElementTree.SubElement(suite, "properties")
+        ElementTree.SubElement(about, "property", name="lane", value=here[0].lane)
         for o in here:
             case = ElementTree.SubElement(suite, "testcase", name=f"{o.dtype}/{o.check}")
             case.set("classname", "/".join(name))

@@ -9,28 +9,38 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kernels.conformance.call import Answer, Mode, Violation, direct
+from kernels.conformance.call import Answer, Call, Mode, Violation, direct
+from kernels.conformance.declaration import Kernel
+from kernels.conformance.lanes import LANES, command_of, report_of
 from kernels.conformance.origin import loaded
 
 STARTS_S = 120.0
-PATIENCE_S = 20.0
 COMPILES_S = 180.0
-"""How long a worker may take to load its kernel, to answer a call, and to answer one that compiles.
-A first call may compile too, so that it has the longer time."""
+"""How long a worker may take to load its kernel, and to answer a call that compiles, as a first one
+may. Its lane says how long for any other call; one that is slower there is in all of this."""
 
 
 class Isolated:
     """A `Call` that runs in a worker process, which is started when first needed and again after
     every crash. Use it as a context: leaving it ends the worker.
+
+    kernel       is loaded there from its origin, in the environment of its lane
+    tool         of compute-sanitizer that watches the worker
+    patience_s   how long a call may take; None: as its lane says
     """
 
-    def __init__(self, origin: str, *, patience_s: float = PATIENCE_S) -> None:
-        self.origin, self.patience_s = origin, patience_s
+    def __init__(
+        self, kernel: Kernel, *, tool: str | None = None, patience_s: float | None = None
+    ) -> None:
+        self.kernel, self.tool = kernel, tool
+        self.lane = LANES[kernel.lane]
+        self.patience_s = patience_s or self.lane.patience_s
         self.process: subprocess.Popen[bytes] | None = None
         self.pipe: Connection[Any, Any] | None = None
         self.fresh = True
@@ -52,7 +62,8 @@ class Isolated:
         if self.process is None:
             self._start()
         request = {"arguments": dict(arguments), "grad": grad, "layout": layout, "mode": mode}
-        patience = COMPILES_S if self.fresh or mode == "compiled" else self.patience_s
+        compiles = self.fresh or mode == "compiled"
+        patience = max(COMPILES_S, self.patience_s) if compiles else self.patience_s
         answer = self._answered(request, patience, "call")
         self.fresh = False
         if "violation" in answer:
@@ -61,20 +72,25 @@ class Isolated:
         return Answer(**answer)
 
     def _start(self) -> None:
+        assert self.kernel.origin is not None
         ours, theirs = Pipe()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
-        command = [sys.executable, "-m", "kernels.conformance.worker", self.origin]
+        self.reports = tempfile.TemporaryDirectory()
+        watched = command_of(self.tool, Path(self.reports.name)) if self.tool else []
+        command = [sys.executable, "-m", "kernels.conformance.worker", self.kernel.origin]
+        path = os.pathsep.join(p for p in sys.path if p)
         self.process = subprocess.Popen(
-            [*command, str(theirs.fileno())],
+            [*watched, *command, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what a kernel prints is not part of the answer
             stderr=self.errors,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            env={**os.environ, **self.lane.environment, "PYTHONPATH": path},
+            start_new_session=True,  # so that what it starts can be ended with it
         )
         theirs.close()
         self.pipe, self.fresh = ours, True
-        self._answered(None, STARTS_S, "start")
+        self._answered(None, max(STARTS_S, self.patience_s), "start")
 
     def _answered(
         self, request: Mapping[str, Any] | None, patience_s: float, what: str
@@ -92,22 +108,45 @@ class Isolated:
 
     def _post_mortem(self) -> str:
         assert self.process is not None
-        code = self.process.wait(timeout=10)
+        code = self.process.wait(timeout=self.patience_s)
         self.errors.seek(0)
         words = self.errors.read().decode(errors="replace").strip().splitlines()
+        found = report_of(Path(self.reports.name)) if self.tool else ""
         self.close()
+        if found:
+            return f"{self.tool}: {found}"
         if code < 0:
             return f"crashed: killed by {signal.Signals(-code).name}"
         return f"ended the process with exit code {code}" + (f": {words[-1]}" if words else "")
 
+    def finish(self) -> None:
+        """Let the worker, if it runs, end by itself. Raises Violation for what its tool found."""
+        if self.process is None:
+            return
+        assert self.pipe is not None
+        self.pipe.close()
+        try:
+            code = self.process.wait(timeout=self.patience_s)
+        except subprocess.TimeoutExpired:
+            self.close()
+            raise Violation(f"hangs: does not end within {self.patience_s:.0f} s") from None
+        found = report_of(Path(self.reports.name)) if self.tool else ""
+        self.close()
+        if found:
+            raise Violation(f"{self.tool}: {found}")
+        if code:
+            raise Violation(f"ended the process with exit code {code}")
+
     def close(self) -> None:
-        """End the worker, if it runs."""
+        """End the worker, if it runs, and what it has started."""
         if self.process is not None:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             assert self.pipe is not None
             self.pipe.close()
             self.errors.close()
+            self.reports.cleanup()
         self.process = None
 
 
@@ -124,11 +163,28 @@ def unpacked(message: bytes) -> dict[str, Any]:
     return found
 
 
+def in_process(kernel: Kernel) -> Call:
+    """A kernel in this process. A result on another device than its lane's is a Violation: what
+    moves to the CPU does not pass for code of a GPU.
+    """
+
+    def function(**given: Any) -> Any:
+        out = kernel.function(**given)
+        if isinstance(out, Tensor) and out.device.type != kernel.device:
+            raise Violation(f"returned a tensor on {out.device.type}, not on {kernel.device}")
+        return out
+
+    return direct(function, kernel.grads, kernel.takes, kernel.device)
+
+
 def main(origin: str, descriptor: int) -> None:
-    """Load the kernel and answer calls until the other side is gone."""
+    """Load the kernel and answer calls until the other side is gone.
+
+    What an error leaves of a GPU is of no use: the process then ends, and another is started.
+    """
     torch.set_num_threads(1)
     kernel = loaded(origin)
-    call = direct(kernel.function, kernel.grads, kernel.takes)
+    call = in_process(kernel)
     pipe: Connection[Any, Any] = Connection(descriptor)
     pipe.send_bytes(packed({"ready": True}))
     with contextlib.suppress(EOFError):
@@ -139,7 +195,17 @@ def main(origin: str, descriptor: int) -> None:
                 answer = vars(call(arguments, **request))
             except Violation as violation:
                 answer = {"violation": violation.text}
+            if kernel.device == "cuda":
+                settle()
             pipe.send_bytes(packed(answer))
+
+
+def settle() -> None:
+    """Wait for the GPU; end the process, in one line, if that says that the GPU is lost to it."""
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        sys.exit(str(error).partition("\n")[0])
 
 
 if __name__ == "__main__":

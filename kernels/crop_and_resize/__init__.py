@@ -45,7 +45,6 @@ CROP_AND_RESIZE = Op(
         **on_gpu("crop_and_resize", backward=True),
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("reference")},
-    ulps=64.0,
     source="TensorFlow, tf.image.crop_and_resize, method bilinear",
 )
 

@@ -63,7 +63,6 @@ CROP_MASKS = Op(
         **on_gpu("crop_masks"),
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
-    ulps=64.0,
     source='He et al. 2017, "Mask R-CNN", sec. 3.1, "Training"',
 )
 

@@ -64,7 +64,6 @@ MULTILEVEL_ROI_ALIGN = Op(
         **on_gpu(NAME, backward=True),
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
-    ulps=64.0,
     source='Lin et al. 2017, "Feature Pyramid Networks", sec. 4.2',
 )
 

@@ -55,7 +55,6 @@ NMS = Op(
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     shaped=False,
-    ulps=0.0,
     source='Girshick et al. 2014, "R-CNN", sec. 2.2',
 )
 

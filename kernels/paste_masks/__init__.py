@@ -58,7 +58,6 @@ PASTE_MASKS = Op(
         **on_gpu("paste_masks"),
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("reference")},
-    ulps=64.0,
     source='He et al. 2017, "Mask R-CNN", sec. 3.1, "Inference"',
 )
 

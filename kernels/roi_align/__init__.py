@@ -47,7 +47,6 @@ ROI_ALIGN = Op(
         **on_gpu("roi_align", backward=True),
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
-    ulps=64.0,
     source='He et al. 2017, "Mask R-CNN", sec. 3',
 )
 

@@ -40,7 +40,6 @@ ROI_POOL = Op(
         **on_gpu("roi_pool", backward=True),
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
-    ulps=0.0,
     source='Girshick 2015, "Fast R-CNN", sec. 2.1',
 )
 

@@ -35,7 +35,6 @@ ROI_WARP = Op(
         **{name: reference.through(name) for name in ROI_ALIGN.backends if name != "reference"},
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
-    ulps=64.0,
     source='Dai et al. 2016, "Multi-task Network Cascades", sec. 4',
 )
 

@@ -46,6 +46,6 @@ def test_what_the_steps_found_is_gathered(steps):
 def test_every_operator_is_checked_on_both_kinds_of_kernel():
     names = {step.name for step in checked()}
     for name in operators():
-        assert {f"{name} cuda", f"{name} triton"} <= names
+        assert {f"{name} cuda gpu", f"{name} triton gpu"} <= names
     assert "zoo" in names
     assert {step.name for step in timed(5)} >= {"float32", "half", "graphs", "detector"}

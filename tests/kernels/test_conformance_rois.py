@@ -7,9 +7,14 @@ from hypothesis.errors import FlakyFailure
 
 from kernels.conformance.call import Violation, direct
 from kernels.conformance.case import Case
+from kernels.conformance.checks import deep
 from kernels.conformance.checks.rois import CHECKS
+from kernels.conformance.declaration import Kernel
+from kernels.conformance.origin import specimen
+from kernels.conformance.own import own
 from kernels.conformance.strategies import roi_exact
 from kernels.conformance.strategies import rois as drawn
+from kernels.conformance.worker import Isolated
 from kernels.conformance.zoo import (
     crop_and_resize,
     multilevel,
@@ -22,7 +27,12 @@ from kernels.conformance.zoo import (
 
 # The run-time type checker looks at items of lists at random, in strategies too.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the .random. module")
-HERE = {(operator, check.name): check for check in CHECKS for operator in check.operators}
+HERE = {
+    (operator, check.name): check
+    for check in CHECKS
+    for operator in check.operators
+    if check.name != deep.NAME
+}
 ZOO = (rois, roi_align, roi_pool, roi_warp, multilevel, crop_and_resize)
 BROKEN = [one for module in ZOO for one in module.BROKEN]
 SOUND = (*sound_rois.SOUND, *multilevel.SOUND, *crop_and_resize.SOUND)
@@ -91,6 +101,41 @@ def test_sound_kernel_is_not_accused(kernel):
         if operator == kernel.operator and name not in known and check.skipped(kernel) is None:
             found = violation(check, kernel, kernel.dtypes[:1], 2)
             assert found is None, (name, found)
+
+
+@pytest.mark.parametrize("operator", sorted({operator for operator, _ in HERE}))
+def test_reference_obeys_the_laws(operator):
+    """Most of them share no code with it."""
+    kernel = next(k for k in own() if k.operator == operator and k.lane == "reference")
+    for (of, name), check in HERE.items():
+        if of == operator and check.skipped(kernel) is None:
+            found = violation(check, kernel, ("float64",), 4)
+            assert found is None, (name, found)
+
+
+def test_options_of_a_pyramid_are_drawn_together():
+    """So that a kernel's combinations are left out, and the rest of each option is not."""
+    without = {"reduce": "max", "sampling_ratio": 0}
+    kernel = Kernel(
+        operator="multilevel_roi_align",
+        name="sparing",
+        function=multilevel.one_by_one,
+        excludes=(without,),
+    )
+    seen = []
+    drawn_by(HERE["multilevel_roi_align", "values"], kernel, "float32", 60)(seen.append)
+    assert all(kernel.allows(case.options) for case in seen)
+    for name, value in without.items():
+        assert any(case.options[name] == value for case in seen)
+
+
+def test_second_derivatives_are_judged_across_a_process_border():
+    check = HERE["roi_align", "double backward"]
+    lost = next(b.kernel for b in BROKEN if b.kernel.name == "second-gradient-lost")
+    with Isolated(specimen("rois", lost.name)) as call:
+        case = drawn_by(check, lost, "float32", 1)
+        with pytest.raises(Violation, match="wrong and does not raise"):
+            case(lambda one: check.run(call, one, "float32", lost))
 
 
 @pytest.mark.parametrize("operator", ["roi_align", "roi_pool", "roi_warp"])

@@ -8,7 +8,6 @@ from torch.library import opcheck
 
 import kernels
 from tests import oracles
-from tests.kernels.laws import close
 
 BACKENDS = kernels.operators()["crop_masks"].native("cpu")
 RATIOS = st.sampled_from([1, 2, 3, "adaptive"])
@@ -44,7 +43,7 @@ def test_equals_the_loop(backend, n, height, width, seed, size, ratio, aligned):
     rois = torch.cat([index[:, None].double(), boxes], 1)
     options |= dict(output_size=(size, size), spatial_scale=1.0, reduce="mean")
     expected = oracles.every_bin(oracles.roi_align, masks[:, None].double(), rois, **options)
-    close(found, expected[:, 0])
+    torch.testing.assert_close(found, expected[:, 0], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 5, "adaptive"])
@@ -62,7 +61,8 @@ def test_numba_is_the_reference(ratio, aligned, dtype):
         expected = kernels.crop_masks(
             masks, index, boxes, **run, threshold=None, backend="reference"
         )
-        close(share, expected, atol=64 * torch.finfo(dtype).eps)
+        atol = 64 * torch.finfo(dtype).eps
+        torch.testing.assert_close(share, expected, rtol=0, atol=atol)
         bits = kernels.crop_masks(masks, index, boxes, **run, threshold=0.5, backend="numba")
         sure = (expected - 0.5).abs() > 1e-4
         assert torch.equal(bits[sure], (expected >= 0.5)[sure].to(dtype))
@@ -105,7 +105,7 @@ def test_layout_is_of_no_account(backend):
     expected = kernels.crop_masks(masks, index, boxes, **run)
     turned = masks.mT.contiguous().mT
     found = kernels.crop_masks(turned, index.flip(0), boxes.T.contiguous().T.flip(0), **run)
-    close(found.flip(0), expected, atol=1e-5)
+    torch.testing.assert_close(found.flip(0), expected, rtol=0, atol=1e-5)
 
 
 def test_bad_input_is_named_in_one_line():

@@ -159,7 +159,7 @@ def test_what_crashes_is_shrunk_across_its_crashes(theirs, tmp_path):
     fragile = declared_in(theirs)[1]
     log = tmp_path / "last-case"
     small = replace(CHECK, examples=0.4)
-    with Isolated(fragile.origin) as call:
+    with Isolated(fragile) as call:
         outcome = run(small, fragile, "float32", call, "ci", log)
     assert outcome.verdict == "failed"
     assert outcome.reason == "crashed: killed by SIGSEGV"

@@ -62,7 +62,7 @@ def kernels(tmp_path_factory):
 
 def test_answers_come_through_whole(kernels):
     arguments = rounded(CASE.arguments(), "bfloat16")
-    with Isolated(kernels["right"].origin) as call:
+    with Isolated(kernels["right"]) as call:
         answer = call(arguments, grad=torch.ones(2, 1))
         assert answer.result.tolist() == [[0.5], [pytest.approx(2 / 14, rel=1e-2)]]
         assert answer.result.dtype == torch.bfloat16
@@ -83,7 +83,7 @@ def test_what_ends_a_process_is_a_finding_and_the_next_call_starts_another(
     kernels, name, said, monkeypatch
 ):
     monkeypatch.setattr("kernels.conformance.worker.COMPILES_S", 1.0)
-    with Isolated(kernels[name].origin, patience_s=1.0) as call:
+    with Isolated(kernels[name], patience_s=1.0) as call:
         for _ in range(2):
             began = time.monotonic()
             with pytest.raises(Violation, match=said):
@@ -92,7 +92,7 @@ def test_what_ends_a_process_is_a_finding_and_the_next_call_starts_another(
 
 
 def test_an_exception_is_an_answer_in_one_line(kernels):
-    with Isolated(kernels["raises"].origin) as call:
+    with Isolated(kernels["raises"]) as call:
         answer = call(rounded(CASE.arguments(), "float32"))
     assert answer.error == "RuntimeError: no kernel for this"
     with pytest.raises(Violation, match="raised RuntimeError"):
@@ -100,5 +100,5 @@ def test_an_exception_is_an_answer_in_one_line(kernels):
 
 
 def test_writing_into_an_input_is_noticed(kernels):
-    with Isolated(kernels["writes"].origin) as call:
+    with Isolated(kernels["writes"]) as call:
         assert call(rounded(CASE.arguments(), "float32")).changed == ("a",)

@@ -1,66 +1,21 @@
 """The rules of crop_and_resize: samples from corner to corner, and what lies outside."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from kernels.conformance import bounds
-from kernels.conformance.admissible import ULPS, Answers, shaken
-from kernels.conformance.call import Call, Violation, rounded, widened
+from kernels.conformance.call import Call, rounded
 from kernels.conformance.case import Case
 from kernels.conformance.check import Check
-from kernels.conformance.checks.gradients import towards
-from kernels.conformance.checks.verdict import result, right, same
+from kernels.conformance.checks import gradients, roi_laws
+from kernels.conformance.checks.making import Maker
+from kernels.conformance.checks.resized import answers
+from kernels.conformance.checks.verdict import result, right, same, settled
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.strategies import crop_and_resize as drawn
 from kernels.conformance.zoo import crop_and_resize as zoo
-from kernels.crop_and_resize.reference import crop_and_resize, sample_points
-
-
-def answers(arguments: Mapping[str, Any], dtype: str, *, exact: bool) -> Answers:
-    """The right answers; two sides of the border where a sample is within a few ulps of it."""
-    wide = widened(arguments)
-    rois, owner = wide["rois"], torch.arange(len(wide["rois"]))
-    if not exact and len(rois):
-        step = 2 * ULPS * bounds.epsilons(dtype)[0] * (_reach(wide)[:, None] + 1).expand(-1, 2)
-        lengths = torch.tensor(list(wide["features"].shape[2:])[::-1]) - 1
-        near_x, near_y = (_near_border(wide, axis, step[:, axis]) for axis in (0, 1))
-        rois, owner = shaken(rois, near_x, near_y, step / lengths.clamp(min=1))
-    expected = crop_and_resize(**{**wide, "rois": rois})
-    bound = _bound({**wide, "rois": rois}, expected, dtype)
-    near = torch.zeros(len(wide["rois"]), dtype=torch.bool)
-    near[owner[len(near) :]] = True
-    bound[len(near) :] *= 8  # the move alone changes the value
-    return Answers(expected, bound, owner, near)
-
-
-def _reach(wide: Mapping[str, Any]) -> Tensor:
-    """The largest coordinate of each RoI, in pixels."""
-    h, w = wide["features"].shape[2:]
-    sides = torch.tensor([w, h, w, h], dtype=torch.float64)
-    return (wide["rois"][:, 1:] * (sides - 1)).abs().amax(1)
-
-
-def _near_border(wide: Mapping[str, Any], axis: int, within: Tensor) -> Tensor:
-    length, bins = wide["features"].shape[3 - axis], wide["output_size"][1 - axis]
-    low, high = wide["rois"][:, 1 + axis], wide["rois"][:, 3 + axis]
-    points = sample_points(low, high, bins, length)
-    off = torch.minimum(points.abs(), (points - (length - 1)).abs())
-    return (off <= within[:, None]).any(1)
-
-
-def _bound(wide: Mapping[str, Any], expected: Tensor, dtype: str) -> Tensor:
-    compute, storage, least = bounds.epsilons(dtype)
-    inner = {**wide, "extrapolation_value": 0.0}
-    read = crop_and_resize(**{**inner, "features": wide["features"].abs()})
-    slope = crop_and_resize(**{**inner, "features": bounds.slopes(wide["features"])})
-    along = bounds.per_roi(_reach(wide) + 1)
-    value = abs(wide["extrapolation_value"])
-    return bounds.K * compute * (read + along * slope + value) + storage * expected.abs() + least
 
 
 def values(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
@@ -93,89 +48,154 @@ def zero_sized_map(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
     same(got, value, torch.zeros_like(got), "a map without pixels is not the extrapolation value")
 
 
-def gradient(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
-    """That of the definition, within the bound of its transpose."""
+def mirror(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
+    """A box whose ends change places, alone and together with the map."""
     arguments = rounded(case.arguments(), dtype)
-    wide, found = widened(arguments), answers(arguments, dtype, exact=False)
-    grad = towards(found.nominal[0], arguments["features"].dtype)
-    grad = grad.masked_fill(found.near[:, None, None, None], 0.0)
-    got = call(arguments, grad=grad).grads.get("features")
-    if got is None:
-        raise Violation("gives no gradient, though it is declared to")
-    g = grad.double()
-    expected = bounds.pulled(drawn.NAME, wide, g)
-    compute, storage, least = bounds.epsilons(dtype)
-    received = bounds.pulled(drawn.NAME, wide, g.abs())
-    moved = bounds.pulled(drawn.NAME, wide, g.abs() * bounds.per_roi(_reach(wide) + 1))
-    spread = 9 * F.avg_pool2d(moved, 3, 1, 1)
-    added = 1 + g[:, 0].numel() ** 0.5
-    bound = bounds.K * compute * (received * added + 2 * spread) + storage * expected.abs() + least
-    same(got, expected, bound, "the gradient differs from that of the definition")
+    found = settled(call, arguments, dtype, kernel.operator)
+    rois, features, clear = arguments["rois"], arguments["features"], found.clear
+
+    def compared(other: Tensor, text: str) -> None:
+        same(other[clear], found.got[clear], 2 * found.bound[clear], text)
+
+    turned = result(call, {**arguments, "rois": rois[:, [0, 3, 4, 1, 2]]}).flip(2, 3)
+    compared(turned, "a box whose ends change places is not turned around")
+    upside_down = torch.cat([rois[:, :1], 1 - rois[:, 1:]], 1)
+    both = result(call, {**arguments, "features": features.flip(2, 3), "rois": upside_down})
+    compared(both, "a map and a box turned around together give another result")
 
 
-def _check(
-    name: str,
-    rule: str,
-    run: Callable[[Call, Case, str, Kernel], None],
-    wrong: tuple[Any, ...],
-    draw: Mapping[str, Any],
-    **about: Any,
-) -> Check:
-    return Check(
-        name=name,
-        rule=rule,
-        operators=(drawn.NAME,),
-        cases=lambda kernel, dtype: drawn.cases(kernel, **draw),
-        run=run,
-        wrong={one.__name__.replace("_", " "): one for one in wrong},
-        **about,
-    )
+def _made_for(value: float) -> Callable[[Kernel], str | None]:
+    def skipped(kernel: Kernel) -> str | None:
+        fits = kernel.allows({"extrapolation_value": value})
+        return None if fits else f"not made for the extrapolation value {value:g}, of which it is"
+
+    return skipped
 
 
-def _no_grads(kernel: Kernel) -> str | None:
-    return None if kernel.grads else "no gradients are declared"
+def _linear(kernel: Kernel) -> str | None:
+    return _made_for(0.0)(kernel) or gradients.no_grads(kernel)
 
 
-CHECKS: tuple[Check, ...] = (
+_check = Maker(drawn.NAME, drawn.cases)
+BY_DEFINITION: tuple[Check, ...] = (
     _check(
         "values",
         "Samples run from corner to corner of the box, one per bin, read bilinearly; outside the"
         " map is the extrapolation value.",
         values,
-        (zoo.zeros, zoo.half_a_bin_off, zoo.first_image_only),
-        {},
+        *(zoo.zeros, zoo.half_a_bin_off, zoo.first_image_only),
         exact=drawn.exact(),
     ),
     _check(
         "branches",
         "A sample on the first or last pixel is inside, one beyond it by however little outside.",
         branches,
-        (zoo.border_left_out, zoo.sides_sorted),
-        {"exact": True},
+        *(zoo.border_left_out, zoo.sides_sorted),
+        draw={"exact": True},
         exact=drawn.branches(),
     ),
     _check(
         "empty",
         "No RoIs give an empty result.",
         empty,
-        (zoo.needs_a_roi,),
-        {"least": 0},
+        zoo.needs_a_roi,
+        draw={"least": 0},
         examples=0.3,
     ),
     _check(
         "zero-sized map",
         "A map without pixels gives the extrapolation value.",
         zero_sized_map,
-        (zoo.one_more,),
-        {},
+        "one more",
         examples=0.3,
+    ),
+)
+FEW = 0.5
+LAWS: tuple[Check, ...] = (
+    _check(
+        "plane",
+        "Bilinear samples reproduce a plane where they are.",
+        roi_laws.plane,
+        *(zoo.half_a_bin_off, zoo.whole_map, "bins rolled"),
+        draw={"kinds": ("plane",), "inside": True},
+        examples=FEW,
+    ),
+    _check(
+        "constant",
+        "The weights of a sample sum to one.",
+        roi_laws.constant,
+        *("one more", "doubled"),
+        draw={"kinds": ("constant",), "inside": True},
+        examples=FEW,
+    ),
+    _check(
+        "linearity",
+        "Bilinear samples are linear in the features.",
+        roi_laws.linearity,
+        *("squared", "absolute features"),
+        draw={"kinds": ("steps",), "values": (0.0,)},
+        skipped=_made_for(0.0),
+        examples=FEW,
+    ),
+    _check(
+        "translation",
+        "A box is read from its own ends, at whatever pixel of the map they are.",
+        roi_laws.translation,
+        *("brighter to the right", zoo.nearest_pixel_of_the_map),
+        draw={"kinds": ("noise", "smooth", "steps"), "inside": True, "exact": True},
+        examples=FEW,
+    ),
+    _check(
+        "mirror",
+        "A box whose ends change places is turned around, and with its map the same again.",
+        mirror,
+        *(zoo.sides_sorted, "brighter to the right"),
+        draw={"kinds": ("noise", "steps")},
+        examples=FEW,
+    ),
+    _check(
+        "permutation",
+        "Row i of the result belongs to RoI i, whatever the other RoIs are.",
+        roi_laws.permutation,
+        *("last RoI dropped", "RoIs sorted by image"),
+        draw={"kinds": ("noise", "smooth", "offset"), "least": 2},
+        examples=FEW,
+    ),
+    _check(
+        "batch",
+        "A RoI reads the image of its index and no other.",
+        roi_laws.batch,
+        *("image modulo 2", "batch mean leaks"),
+        draw={"kinds": ("noise", "smooth", "offset")},
+        examples=FEW,
+    ),
+)
+GRADIENTS: tuple[Check, ...] = (
+    _check(
+        "adjoint",
+        "The backward pass of a linear map is its transpose.",
+        gradients.adjoint,
+        *("gradient doubled", "gradient lost", "gradient of the next image"),
+        draw={"values": (0.0,)},
+        skipped=_linear,
+        examples=FEW,
     ),
     _check(
         "gradient",
         "The gradient reaches the pixels that a sample reads, by their weights.",
-        gradient,
-        (zoo.doubled_gradient, zoo.no_gradient),
-        {"noise": True},
-        skipped=_no_grads,
+        gradients.gradient,
+        *("gradient doubled", "no gradient", "gradient of the next image"),
+        draw={"kinds": ("noise",)},
+        skipped=gradients.no_grads,
+    ),
+    _check(
+        "double backward",
+        "A gradient has a gradient where that is declared; elsewhere asking for it raises.",
+        gradients.double_backward,
+        *("second gradient doubled", "second gradient lost"),
+        draw={"kinds": ("noise",)},
+        skipped=gradients.no_grads,
+        examples=FEW,
     ),
 )
+CHECKS: tuple[Check, ...] = (*BY_DEFINITION, *LAWS, *GRADIENTS)

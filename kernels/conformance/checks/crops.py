@@ -10,13 +10,12 @@ from torch import Tensor
 from kernels.conformance.admissible import answers
 from kernels.conformance.call import Call, Violation, rounded
 from kernels.conformance.case import Case
-from kernels.conformance.check import Check, Wrong
+from kernels.conformance.check import Check
+from kernels.conformance.checks.making import Maker, Run
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.strategies import masks as draws
 from kernels.conformance.strategies.boxes import Box, Draw, offered, recipe
 from kernels.conformance.zoo import crops as zoo
-
-Run = Callable[[Call, Case, str, Kernel], None]
 
 
 def given(case: Case, dtype: str) -> dict[str, Any]:
@@ -217,27 +216,31 @@ def _sizeless(draw: Draw, kernel: Kernel) -> Case:
     return _case(filled, [0] * len(boxes), boxes, options)
 
 
-@st.composite
-def _not_finite(draw: Draw, kernel: Kernel) -> Case:
-    case = draw(_cases(kernel, ("within",)))
-    boxes = [list(box) for box in case.tensors["boxes"]["values"]]
-    bad = ("nan",) if kernel.nonfinite == "nan" else ("nan", "inf", "-inf")
-    boxes[-1][draw(st.integers(0, 3))] = float(draw(st.sampled_from(bad)))
-    index = list(case.tensors["index"]["values"])
-    return _case(case.tensors["masks"], index, boxes, case.options)
+def nonfinite(
+    call: Call,
+    arguments: Mapping[str, Any],
+    kernel: Kernel,
+    judged: Callable[[Tensor, Mapping[str, Any]], None],
+) -> None:
+    """A box that is not finite does what is declared; `judged` looks at the other boxes' rows."""
+    answer, finite = call(arguments), arguments["boxes"].isfinite().all(1)
+    if kernel.nonfinite == "undefined":
+        return
+    if kernel.nonfinite == "raise":
+        if answer.out is not None:
+            raise Violation("took a box that is not finite, and says that it raises")
+        return
+    found, soft = answer.result, arguments["threshold"] is None
+    if kernel.nonfinite == "zero" and bool((found[~finite] != 0).any()):
+        raise Violation("a box that is not finite sees something")
+    if kernel.nonfinite == "nan" and soft and not bool(found[~finite].isnan().all()):
+        raise Violation("a box that is NaN sees something that is not")
+    rows = {n: arguments[n][finite] for n in draws.BY_BOX[kernel.operator]}
+    judged(found[finite], {**arguments, **rows})
 
 
 def _nonfinite(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
-    arguments = given(case, dtype)
-    answer, finite = call(arguments), arguments["boxes"].isfinite().all(1)
-    if kernel.nonfinite == "raise" and answer.out is not None:
-        raise Violation("took a box that is not finite, and says that it raises")
-    if kernel.nonfinite in ("undefined", "raise"):
-        return
-    found = answer.result
-    if kernel.nonfinite == "zero" and bool((found[~finite] != 0).any()):
-        raise Violation("a box that is not finite sees something")
-    judge(found[finite], {**arguments, **{n: arguments[n][finite] for n in ("index", "boxes")}})
+    nonfinite(call, given(case, dtype), kernel, judge)
 
 
 def _adaptive(kernel: Kernel) -> str | None:
@@ -255,13 +258,7 @@ def _at_half(kernel: Kernel) -> str | None:
     return None if fits else "not made for a threshold of 0.5"
 
 
-def _check(name: str, rule: str, run: Run, *wrong: Wrong, **about: Any) -> Check:
-    drawn = {k: about.pop(k) for k in ("where", "least", "most", "masks", "objects") if k in about}
-    about.setdefault("cases", lambda kernel, dtype: _cases(kernel, **drawn))
-    named = {w.__doc__ or "": w for w in wrong}
-    return Check(name=name, rule=rule, operators=("crop_masks",), run=run, wrong=named, **about)
-
-
+_check = Maker("crop_masks", _cases)
 CHECKS: tuple[Check, ...] = (
     _check(
         "values",
@@ -283,7 +280,7 @@ CHECKS: tuple[Check, ...] = (
         "Of an empty bitmap a crop is empty.",
         _uniform(0.0),
         zoo.crop_ones,
-        masks=_filled(0.0),
+        draw={"masks": _filled(0.0)},
         examples=0.4,
     ),
     _check(
@@ -319,7 +316,7 @@ CHECKS: tuple[Check, ...] = (
         "What lies outside the bitmap is not object, but for the pixel around it.",
         _values,
         zoo.cut_to_bitmap,
-        where=("beyond", "beyond", "across"),
+        draw={"where": ("beyond", "beyond", "across")},
         examples=0.8,
     ),
     _check(
@@ -336,15 +333,14 @@ CHECKS: tuple[Check, ...] = (
         "No boxes give an empty result.",
         _values,
         zoo.no_boxes_fail,
-        least=0,
-        most=0,
+        draw={"least": 0, "most": 0},
         examples=0.2,
     ),
     _check(
         "nonfinite",
         "A box that is NaN or infinite gives what is declared, and others are as without it.",
         _nonfinite,
-        cases=lambda kernel, dtype: _not_finite(kernel),
+        cases=lambda kernel, dtype: draws.spoilt(kernel, _cases(kernel, ("within",))),
         examples=0.4,
     ),
 )

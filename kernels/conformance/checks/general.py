@@ -4,7 +4,7 @@ A check here runs the oracle's check with the kernel called in another way: in a
 twice in a row, compiled, under autocast. So what it demands is the right values, not equal ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,7 +50,7 @@ def checks_on(operator: str, oracle: Check) -> list[Check]:
             name="dtype",
             rule="The result has the dtype that the specification says, whatever is used inside.",
             run=_dtype,
-            wrong={"float64": lambda **k: _other_dtype(right(**_wide(k)))},
+            wrong={"float64": lambda **k: _other_dtype(right(**wide(k)))},
         ),
         replace(
             base,
@@ -65,7 +65,7 @@ def checks_on(operator: str, oracle: Check) -> list[Check]:
             rule="The same call gives the same bits, in the result and in its gradients.",
             run=_determinism,
             skipped=lambda k: None if k.deterministic else "declared not deterministic",
-            wrong={"noise in the last bits": _noisy(right)},
+            wrong={"noise in the last bits": noisy(right)},
         ),
         replace(
             base,
@@ -132,7 +132,7 @@ def _layout(base: Check, oracle: Check, right: Wrong) -> Check:
         rule="channels_last features give the same values, and a channels_last result.",
         run=run,
         skipped=_needs("channels_last"),
-        wrong={"contiguous whatever it is given": lambda **k: right(**_wide(k)).contiguous()},
+        wrong={"contiguous whatever it is given": lambda **k: right(**wide(k)).contiguous()},
     )
 
 
@@ -171,15 +171,20 @@ def _inputs(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
 
 
 def _determinism(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
-    arguments = rounded(case.arguments(), dtype)
-    first = call(arguments)
+    mode: Mode = "deterministic" if kernel.deterministic == "on request" else "eager"
+    alike(call, rounded(case.arguments(), dtype), kernel, (mode, mode, mode))
+
+
+def alike(call: Call, arguments: Mapping[str, Any], kernel: Kernel, modes: Sequence[Mode]) -> None:
+    """The same bits, in the result and its gradients, by every mode. Raises Violation if not."""
+    first = call(arguments, mode=modes[0])
     grad = None
     if kernel.grads and first.result.is_floating_point():
         g = torch.Generator().manual_seed(1)
         grad = torch.randn(first.result.shape, generator=g).to(first.result.dtype)
-        first = call(arguments, grad=grad)
-    for _ in range(2):
-        again = call(arguments, grad=grad)
+        first = call(arguments, grad=grad, mode=modes[0])
+    for mode in modes[1:]:
+        again = call(arguments, grad=grad, mode=mode)
         pairs = {"result": (first.result, again.result)}
         pairs |= {f"gradient of {n}": (g, again.grads[n]) for n, g in first.grads.items()}  # type: ignore[misc]
         for name, (one, two) in pairs.items():
@@ -208,7 +213,9 @@ def _other(case: Case) -> Case:
     return replace(case, tensors={n: each(r) for n, r in case.tensors.items()})
 
 
-def _wide(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def wide(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with float32 for half precision, as references take them."""
+
     def each(value: Any) -> Any:
         if holds_tensors(value) and not isinstance(value, Tensor):
             return [each(one) for one in value]
@@ -224,7 +231,7 @@ def _other_dtype(out: Tensor) -> Tensor:
 
 def _writing(right: Wrong) -> Wrong:
     def wrong(**arguments: Any) -> Tensor:
-        out: Tensor = right(**_wide(arguments))
+        out: Tensor = right(**wide(arguments))
         for value in tensors_of(arguments):
             if value.is_floating_point() and value.numel():
                 with torch.no_grad():
@@ -234,12 +241,13 @@ def _writing(right: Wrong) -> Wrong:
     return wrong
 
 
-def _noisy(right: Wrong) -> Wrong:
+def noisy(right: Wrong) -> Wrong:
+    """A kernel whose every other result is a little off."""
     calls = [0]
 
     def wrong(**arguments: Any) -> Tensor:
         calls[0] += 1
-        out: Tensor = right(**_wide(arguments))
+        out: Tensor = right(**wide(arguments))
         if out.is_floating_point():
             return out * (1 + 1e-2 * (calls[0] % 2)) + 1e-3 * (calls[0] % 2)
         return out.roll(calls[0] % 2) if out.dtype != torch.bool else out ^ bool(calls[0] % 2)
@@ -251,7 +259,7 @@ def _buffered(right: Wrong) -> Wrong:
     kept: dict[Any, Tensor] = {}
 
     def wrong(**arguments: Any) -> Tensor:
-        out: Tensor = right(**_wide(arguments))
+        out: Tensor = right(**wide(arguments))
         place = kept.setdefault((tuple(out.shape), out.dtype), torch.empty_like(out))
         with torch.no_grad():
             place.copy_(out + 1 if out.dtype != torch.bool else ~out)
@@ -266,7 +274,7 @@ def _in_a_row(right: Wrong) -> Wrong:
             return tensor.as_strided(tensor.shape, torch.empty(tensor.shape).stride())
 
         maps = read(features) if isinstance(features, Tensor) else [read(f) for f in features]
-        out: Tensor = right(**_wide({"features": maps, **arguments}))
+        out: Tensor = right(**wide({"features": maps, **arguments}))
         return out
 
     return wrong

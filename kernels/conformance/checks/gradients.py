@@ -1,18 +1,19 @@
 """Checks of the gradients of RoI operators: the transpose, the definition's, and the second."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kernels.conformance import bounds
-from kernels.conformance.admissible import answers, members
-from kernels.conformance.call import Call, Violation, rounded, widened
+from kernels.conformance.admissible import members
+from kernels.conformance.call import Call, Violation, each_of, rounded, widened
 from kernels.conformance.case import Case
 from kernels.conformance.check import Check
-from kernels.conformance.checks.verdict import same
+from kernels.conformance.checks.verdict import every_answer, gradient_bound, same
 from kernels.conformance.declaration import Kernel
+from kernels.conformance.second import second, towards
 from kernels.conformance.strategies import rois as drawn
 from kernels.conformance.zoo import faults
 from kernels.op import operators
@@ -28,23 +29,16 @@ def adjoint(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
     """<op(f), g> = <f, gradient of g>."""
     arguments = rounded(case.arguments(), dtype)
     wide = widened(arguments)
-    found = answers(kernel.operator, arguments, dtype, exact=False)
-    expected, bound = found.nominal
+    expected, bound = every_answer(kernel.operator, arguments, dtype).nominal
     grad = towards(expected, arguments["features"].dtype)
     out, got = _both(call, arguments, grad)
     g = grad.double()
     pulled = bounds.pulled(kernel.operator, wide, g)
-    slack = bounds.of_gradient(kernel.operator, wide, g, pulled, dtype)
+    slack = gradient_bound(kernel.operator, wide, g, pulled, dtype)
     forward, backward = (out * g).sum(), (got * wide["features"]).sum()
     limit = (bound * g.abs()).sum() + (slack * wide["features"].abs()).sum()
     text = "the gradient is not the transpose of the forward pass"
     same(backward[None], forward[None], limit[None], text)
-
-
-def towards(like: Tensor, dtype: torch.dtype) -> Tensor:
-    """A gradient of a result: noise, the same for every result of its shape."""
-    g = torch.Generator().manual_seed(5)
-    return torch.randn(like.shape, generator=g, dtype=torch.float64).to(dtype)
 
 
 def _both(call: Call, arguments: Mapping[str, Any], grad: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,32 +56,36 @@ def gradient(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
     """That of the definition, of all bins whose maximum is one place; then slopes in float64."""
     arguments = rounded(case.arguments(), dtype)
     wide = widened(arguments)
-    found = answers(kernel.operator, arguments, dtype, exact=False)
+    found = every_answer(kernel.operator, arguments, dtype)
     grad = towards(found.nominal[0], arguments["features"].dtype)
     unclear = found.near[:, None, None, None] | tied(kernel.operator, wide)
     grad = grad.masked_fill(unclear, 0.0)
     _, got = _both(call, arguments, grad)
     expected = bounds.pulled(kernel.operator, wide, grad.double())
-    bound = bounds.of_gradient(kernel.operator, wide, grad.double(), expected, dtype)
+    bound = gradient_bound(kernel.operator, wide, grad.double(), expected, dtype)
     same(got, expected, bound, "the gradient differs from that of the definition")
     if dtype == "float64":
-        _slopes(call, arguments, grad, got, found.nominal[1])
+        slopes(call, arguments, grad, [got], found.nominal[1])
     if kernel.operator == "roi_pool":
         _ties(call, arguments, found.near)
 
 
-def _slopes(
-    call: Call, arguments: Mapping[str, Any], grad: Tensor, got: Tensor, bound: Tensor
+def slopes(
+    call: Call, arguments: Mapping[str, Any], grad: Tensor, got: Sequence[Tensor], bound: Tensor
 ) -> None:
-    """The kernel's own forward pass, a small step to either side."""
-    features = arguments["features"]
-    step, along = 2.0**-18, towards(features, torch.float64)
-    ahead = call({**arguments, "features": features + step * along}).result
-    behind = call({**arguments, "features": features - step * along}).result
-    slope = (grad * (ahead - behind)).sum() / (2 * step)
+    """The kernel's own forward pass, a small step of all maps to either side."""
+    step = 2.0**-18
+
+    def moved(by: float) -> Tensor:
+        def each(maps: Tensor) -> Tensor:
+            return maps + by * towards(maps, torch.float64)
+
+        return call({**arguments, "features": each_of(each, arguments["features"])}).result
+
+    slope = (grad * (moved(step) - moved(-step))).sum() / (2 * step)
+    along = torch.stack([(g * towards(g, torch.float64)).sum() for g in got]).sum()
     limit = (grad.abs() * bound).sum() / step + 1e-9
-    text = "the gradient is not the slope of the forward pass"
-    same((got * along).sum()[None], slope[None], limit[None], text)
+    same(along[None], slope[None], limit[None], "the gradient is not the slope of the forward pass")
 
 
 def _ties(call: Call, arguments: Mapping[str, Any], near: Tensor) -> None:
@@ -117,7 +115,7 @@ def tied(operator: str, wide: Mapping[str, Any]) -> Tensor:
         if best.shape[4] == 1:
             return torch.zeros_like(best[..., 0], dtype=torch.bool)
         return best[..., 0] - best[..., 1] < largest
-    if wide["reduce"] == "mean" or wide.get("sampling") == "mnc":
+    if wide.get("reduce", "mean") == "mean" or wide.get("sampling") == "mnc":
         return torch.zeros(len(wide["rois"]), 1, 1, 1, dtype=torch.bool)
     samples = _samples(operator, wide)
     if not samples.shape[4]:
@@ -142,32 +140,27 @@ def _samples(operator: str, wide: Mapping[str, Any]) -> Tensor:
 
 
 def double_backward(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
-    """The gradient of <gradient of g, v> is op(v), of a linear operator; or asking for it raises.
+    """The gradient of <gradient of g, v> is the operator of v, with the choices made for f.
 
-    Called in this process: a gradient's gradient does not travel.
+    Without a second derivative asking for it raises; it may not be lost without a word.
     """
-    arguments = {n: v for n, v in rounded(case.arguments(), dtype).items() if n in kernel.takes}
-    wide = widened(rounded(case.arguments(), dtype))
-    found = answers(kernel.operator, rounded(case.arguments(), dtype), dtype, exact=False)
-    features = arguments["features"].clone().requires_grad_()
-    v = towards(features, features.dtype)
-    try:
-        out = kernel.function(**{**arguments, "features": features})
-        g = towards(out, out.dtype).requires_grad_()
-        (first,) = torch.autograd.grad(out, features, g, create_graph=True)
-        (second,) = torch.autograd.grad(first, g, v)
-    except Exception as error:
-        if kernel.double_backward and linear(kernel.operator, wide):
-            raise Violation(f"no gradient of a gradient: {error}") from None
+    arguments = rounded(case.arguments(), dtype)
+    wide, features = widened(arguments), arguments["features"]
+    found = every_answer(kernel.operator, arguments, dtype)
+    answer = call(arguments, grad=towards(found.nominal[0], features.dtype), mode="double")
+    is_linear = linear(kernel.operator, wide)
+    if answer.out is None:
+        if kernel.double_backward and is_linear:
+            raise Violation(f"no gradient of a gradient: {answer.error}")
         return
-    if not linear(kernel.operator, wide):
-        return
-    there = {**rounded(case.arguments(), dtype), "features": v}
-    expected = answers(kernel.operator, there, dtype, exact=False)
+    clear = ~(found.near[:, None, None, None] | tied(kernel.operator, wide)).expand_as(answer.out)
+    there = {**arguments, "features": towards(features, features.dtype)}
+    expected, bound = every_answer(kernel.operator, there, dtype).nominal
+    if not is_linear:
+        reference, anything = operators()[kernel.operator].reference, torch.ones_like(expected)
+        expected = second(reference, wide, ("features",), anything, features.dtype).detach()
     text = "the gradient of the gradient is wrong and does not raise"
-    clear = ~found.near
-    bound = 2 * expected.nominal[1][clear]
-    same(second.detach()[clear], expected.nominal[0][clear], bound, text)
+    same(answer.out.double()[clear], expected[clear], 2 * bound[clear], text)
 
 
 def linear(operator: str, wide: Mapping[str, Any]) -> bool:
@@ -176,14 +169,15 @@ def linear(operator: str, wide: Mapping[str, Any]) -> bool:
     return bool(op.linear(**{n: wide[n] for n in op.definition.names}))
 
 
-def _no_grads(kernel: Kernel) -> str | None:
+def no_grads(kernel: Kernel) -> str | None:
+    """Why a check of gradients does not apply."""
     return None if kernel.grads else "no gradients are declared"
 
 
 def _no_mean(kernel: Kernel) -> str | None:
     if drawn.lacks(kernel, "reduce", "mean"):
         return "it is not made for the mean, of which this law is"
-    return _no_grads(kernel)
+    return no_grads(kernel)
 
 
 def _checks(operator: str) -> tuple[Check, ...]:
@@ -197,7 +191,7 @@ def _checks(operator: str) -> tuple[Check, ...]:
         operators=(operator,),
         cases=lambda kernel, dtype: drawn.cases(kernel, kinds=("noise",)),
         run=gradient,
-        skipped=_no_grads,
+        skipped=no_grads,
         wrong=wrong("gradient doubled", "no gradient", "gradient of the next image"),
     )
     again = Check(
@@ -206,7 +200,8 @@ def _checks(operator: str) -> tuple[Check, ...]:
         operators=(operator,),
         cases=lambda kernel, dtype: drawn.cases(kernel, kinds=("noise",), only=LINEAR),
         run=double_backward,
-        skipped=_no_grads,
+        skipped=no_grads,
+        wrong=wrong("second gradient doubled", "second gradient lost"),
         examples=0.5,
     )
     if operator == "roi_pool":

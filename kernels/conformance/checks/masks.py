@@ -1,6 +1,6 @@
 """The rules of paste_masks, and beside them those of crop_masks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,16 +10,16 @@ from torch.nn import functional as F
 
 from kernels.conformance.call import Call, Violation, rounded, widened
 from kernels.conformance.case import Case
-from kernels.conformance.check import Check, Wrong
+from kernels.conformance.check import Check
 from kernels.conformance.checks import crops
 from kernels.conformance.checks.boxes import near
+from kernels.conformance.checks.making import Maker
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.strategies import masks as draws
 from kernels.conformance.strategies.boxes import Box, Draw, offered, recipe
 from kernels.conformance.zoo import masks as zoo
 from kernels.op import operators
 
-Run = Callable[[Call, Case, str, Kernel], None]
 THRESHOLDS = (None, 0.5, 0.25, 0.8)
 METHODS = ("exact", "grown")
 
@@ -184,33 +184,12 @@ def _monotone(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
             raise Violation(f"pixel {at} is set at {high}, and not at {low}", {"at": at})
 
 
-@st.composite
-def _not_finite(draw: Draw, kernel: Kernel) -> Case:
-    case = draw(_cases(kernel, ("within",), 3))
-    boxes = [list(box) for box in case.tensors["boxes"]["values"]]
-    kinds = ("nan",) if kernel.nonfinite == "nan" else ("nan", "inf", "-inf")
-    boxes[-1][draw(st.integers(0, 3))] = float(draw(st.sampled_from(kinds)))
-    options = case.options
-    return _case(case.tensors["masks"], boxes, **options)
-
-
 def _nonfinite(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
-    arguments = rounded(case.arguments(), dtype)
-    answer, finite = call(arguments), arguments["boxes"].isfinite().all(1)
-    if kernel.nonfinite == "undefined":
-        return
-    if kernel.nonfinite == "raise":
-        if answer.out is not None:
-            raise Violation("took a box that is not finite, and says that it raises")
-        return
-    found, threshold = answer.result, arguments["threshold"]
-    if kernel.nonfinite == "nan" and threshold is None and not found[~finite].isnan().all():
-        raise Violation("a box that is NaN has a mask that is not")
-    if kernel.nonfinite == "zero" and bool((found[~finite] != 0).any()):
-        raise Violation("a box that is not finite has a mask that is not empty")
-    rest = {**arguments, **{n: arguments[n][finite] for n in ("masks", "boxes")}}
-    eps = torch.finfo(arguments["masks"].dtype).eps
-    _judge(found[finite], *soft_and_error(rest), threshold, eps)
+    def judged(found: Tensor, rest: Mapping[str, Any]) -> None:
+        eps = torch.finfo(rest["masks"].dtype).eps
+        _judge(found, *soft_and_error(rest), rest["threshold"], eps)
+
+    crops.nonfinite(call, rounded(case.arguments(), dtype), kernel, judged)
 
 
 def _exact_only(kernel: Kernel) -> str | None:
@@ -222,13 +201,7 @@ def _exact_at_half(kernel: Kernel) -> str | None:
     return _exact_only(kernel) if fits else "not made for a threshold of 0.5"
 
 
-def _check(name: str, rule: str, run: Run, *wrong: Wrong, **about: Any) -> Check:
-    drawn = {k: about.pop(k) for k in ("where", "most", "least") if k in about}
-    about.setdefault("cases", lambda kernel, dtype: _cases(kernel, **drawn))
-    named = {w.__doc__ or "": w for w in wrong}
-    return Check(name=name, rule=rule, operators=("paste_masks",), run=run, wrong=named, **about)
-
-
+_check = Maker("paste_masks", _cases)
 PASTE: tuple[Check, ...] = (
     _check(
         "values",
@@ -251,7 +224,7 @@ PASTE: tuple[Check, ...] = (
         "A box moved by whole pixels takes its mask along.",
         _translation,
         *(zoo.in_tiles, zoo.clipped),
-        where=("within",),
+        draw={"where": ("within",)},
         examples=0.6,
     ),
     _check(
@@ -259,7 +232,7 @@ PASTE: tuple[Check, ...] = (
         "What lies outside the image is cut off, and changes nothing inside.",
         _values,
         *(zoo.wrapped, zoo.clipped),
-        where=("beyond", "beyond", "across"),
+        draw={"where": ("beyond", "beyond", "across")},
         examples=0.8,
     ),
     _check(
@@ -276,8 +249,7 @@ PASTE: tuple[Check, ...] = (
         "No masks give an empty result.",
         _values,
         zoo.not_for_none,
-        least=0,
-        most=0,
+        draw={"least": 0, "most": 0},
         examples=0.2,
     ),
     _check(
@@ -296,7 +268,7 @@ PASTE: tuple[Check, ...] = (
         "nonfinite",
         "A box that is NaN or infinite gives what is declared, and others are as without it.",
         _nonfinite,
-        cases=lambda kernel, dtype: _not_finite(kernel),
+        cases=lambda kernel, dtype: draws.spoilt(kernel, _cases(kernel, ("within",), 3)),
         examples=0.4,
     ),
 )

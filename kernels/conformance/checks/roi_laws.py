@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kernels.conformance import bounds
-from kernels.conformance.admissible import answers
 from kernels.conformance.call import Call, rounded, widened
 from kernels.conformance.case import Case
 from kernels.conformance.check import Check
-from kernels.conformance.checks.verdict import result, same, settled
+from kernels.conformance.checks import resized
+from kernels.conformance.checks.verdict import every_answer, result, same, settled
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.strategies import rois as drawn
 from kernels.conformance.zoo import faults
+from kernels.crop_and_resize.reference import sample_points
 from kernels.roi_pool.reference import rounded as to_pixels
 
 ALL = ("roi_align", "roi_pool", "roi_warp")
@@ -43,7 +44,12 @@ def plane(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
 
 
 def _centres(operator: str, wide: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Centres of the bins (k, p) and (k, q), pixel i at i."""
+    """Centres of the bins (k, p) and (k, q), pixel i at i; of CropAndResize, its samples."""
+    rows, columns = wide["output_size"]
+    if operator == resized.NAME:
+        x1, y1, x2, y2 = wide["rois"][:, 1:].unbind(1)
+        height, width = wide["features"].shape[2:]
+        return sample_points(y1, y2, rows, height), sample_points(x1, x2, columns, width)
     corners = wide["rois"][:, 1:] * wide["spatial_scale"]
     if operator == "roi_warp":
         corners = to_pixels(corners)
@@ -51,7 +57,6 @@ def _centres(operator: str, wide: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     x1, y1, x2, y2 = (corners - 0.5 * wide.get("aligned", True))[..., None].unbind(1)
     if not wide.get("aligned", True):
         x2, y2 = torch.maximum(x2, x1 + 1), torch.maximum(y2, y1 + 1)
-    rows, columns = wide["output_size"]
     y = y1 + (torch.arange(rows).double() + 0.5) / rows * (y2 - y1)
     return y, x1 + (torch.arange(columns).double() + 0.5) / columns * (x2 - x1)
 
@@ -60,8 +65,10 @@ def constant(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
     """Bins of a constant map are that constant."""
     arguments = rounded(case.arguments(), dtype)
     found = settled(call, arguments, dtype, kernel.operator)
-    value = arguments["features"].double().flatten()[0].expand_as(found.got)
-    same(found.got, value, found.bound, "a constant map does not give that constant")
+    value, clear = arguments["features"].double().flatten()[0], found.clear
+    got = found.got[clear]
+    text = "a constant map does not give that constant"
+    same(got, value.expand_as(got), found.bound[clear], text)
 
 
 def linearity(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
@@ -81,16 +88,19 @@ def linearity(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
 def translation(call: Call, case: Case, dtype: str, kernel: Kernel) -> None:
     """Map and RoIs shifted by (2, 1) pixels within a larger map."""
     made = case.arguments()
-    scale = made["spatial_scale"]
+    shares = kernel.operator == resized.NAME
+    scale = 1.0 if shares else made["spatial_scale"]
+    rois = resized.to_pixels(made["rois"], made["features"]) if shares else made["rois"]
 
     def placed(down: int, right: int) -> dict[str, Any]:
         sides = (right, 10 - right, down, 10 - down)
         features = F.pad(made["features"], sides, mode="replicate")
-        shift = torch.tensor([0, right, down, right, down]).double() / scale
-        return rounded({**made, "features": features, "rois": made["rois"] + shift}, dtype)
+        moved = rois + torch.tensor([0, right, down, right, down]).double() / scale
+        moved = resized.to_shares(moved, features) if shares else moved
+        return rounded({**made, "features": features, "rois": moved}, dtype)
 
     here, there = placed(4, 4), placed(6, 5)
-    bound = answers(kernel.operator, here, dtype, exact=True).nominal[1]
+    bound = every_answer(kernel.operator, here, dtype, exact=True).nominal[1]
     text = "a map and RoIs shifted by whole pixels give another result"
     same(result(call, there), result(call, here), 2 * bound, text)
 

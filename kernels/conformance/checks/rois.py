@@ -3,6 +3,7 @@
 from kernels.conformance.check import Check
 from kernels.conformance.checks import (
     crop_and_resize,
+    deep,
     gradients,
     multilevel,
     roi_edges,
@@ -17,4 +18,5 @@ CHECKS: tuple[Check, ...] = (
     *gradients.CHECKS,
     *multilevel.CHECKS,
     *crop_and_resize.CHECKS,
+    *deep.CHECKS,
 )

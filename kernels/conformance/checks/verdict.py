@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.conformance import bounds
 from kernels.conformance.admissible import Answers, answers, error_over_bound
 from kernels.conformance.call import Call, Violation
+from kernels.conformance.checks import resized
 
 
 def shape_of(arguments: Mapping[str, Any]) -> tuple[int, ...]:
@@ -56,6 +58,24 @@ def right(got: Tensor, found: Answers, text: str) -> None:
     judged(got, found.ratio(got), expected, bound, text)
 
 
+def every_answer(
+    operator: str, arguments: Mapping[str, Any], dtype: str, *, exact: bool = False
+) -> Answers:
+    """What a right kernel of an operator of one map may give; `exact` where nothing is rounded."""
+    if operator == resized.NAME:
+        return resized.answers(arguments, dtype, exact=exact)
+    return answers(operator, arguments, dtype, exact=exact)
+
+
+def gradient_bound(
+    operator: str, wide: Mapping[str, Any], g: Tensor, expected: Tensor, dtype: str
+) -> Tensor:
+    """The bound of each element of the features' gradient of an operator of one map."""
+    if operator == resized.NAME:
+        return resized.gradient_bound(wide, g, expected, dtype)
+    return bounds.of_gradient(operator, wide, g, expected, dtype)
+
+
 @dataclass(frozen=True)
 class Settled:
     """What a law compares: a result, its bound, and the RoIs with one right answer."""
@@ -70,5 +90,5 @@ def settled(call: Call, arguments: Mapping[str, Any], dtype: str, operator: str)
 
     A law holds of RoIs near a jump only up to that jump: they are left out of it.
     """
-    found = answers(operator, arguments, dtype, exact=False)
+    found = every_answer(operator, arguments, dtype)
     return Settled(result(call, arguments), found.nominal[1], ~found.near)

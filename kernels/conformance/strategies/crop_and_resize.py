@@ -1,5 +1,6 @@
 """Cases of crop_and_resize: boxes in shares of a map, mirrored, beyond it, or of no size."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -17,19 +18,32 @@ EXACT_POOLS = ((2, 3), (5, 2), (1, 3))
 
 @st.composite
 def cases(
-    draw: Draw, kernel: Kernel, *, exact: bool = False, least: int = 1, noise: bool = False
+    draw: Draw,
+    kernel: Kernel,
+    *,
+    exact: bool = False,
+    least: int = 1,
+    kinds: Sequence[str] = drawn.KINDS,
+    inside: bool = False,
+    values: tuple[float, ...] = (0.0, -2.5),
 ) -> Case:
-    """exact: coordinates that no float rounds, many of them on the border of the map."""
+    """Boxes of three images.
+
+    exact    coordinates that no float rounds, many of them on the border of the map
+    inside   boxes that end where the map does, at most
+    values   of extrapolation
+    """
     pools, maps = (EXACT_POOLS, EXACT_MAPS) if exact else (drawn.POOLS, drawn.MAPS)
     options = {
         "output_size": list(draw(offered(kernel, "output_size", pools))),
-        "extrapolation_value": draw(offered(kernel, "extrapolation_value", (0.0, -2.5))),
+        "extrapolation_value": draw(offered(kernel, "extrapolation_value", values)),
     }
-    kind = "noise" if noise else draw(st.sampled_from(drawn.KINDS))
     shape = [3, draw(st.sampled_from((2, 1))), *draw(st.sampled_from(maps))]
+    kind = draw(st.sampled_from(kinds))
     features = {"kind": kind, "shape": shape, "seed": draw(st.integers(0, 99))}
     grid = 8 if exact else 100
-    side = st.integers(-grid // 2, grid + grid // 2).map(lambda i: i / grid)
+    over = 0 if inside else grid // 2
+    side = st.integers(-over, grid + over).map(lambda i: i / grid)
     row = st.tuples(st.integers(0, 2).map(float), side, side, side, side)
     rois = draw(st.lists(row, min_size=least, max_size=8 if least else 0))
     return drawn.case(NAME, features, rois, options)

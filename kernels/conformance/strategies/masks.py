@@ -1,15 +1,24 @@
 """Masks, and boxes that lie in an image, across its border and beyond it."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
-from kernels.conformance.strategies.boxes import Box, Draw
+from kernels.conformance.case import Case
+from kernels.conformance.declaration import Kernel
+from kernels.conformance.strategies.boxes import Box, Draw, recipe
 
 SIDES = (1, 2, 3, 5, 7, 14, 28)
 """Of the small masks; 28 is what the paper's mask head gives."""
 GRAINS = (1.0, 0.5, 1 / 3, 0.1, math.sqrt(0.5))
+BY_BOX: Mapping[str, tuple[str, ...]] = {
+    "paste_masks": ("masks", "boxes"),
+    "crop_masks": ("index", "boxes"),
+}
+"""Operator -> its arguments that have a row for each box."""
 
 
 def sizes(least: int = 1, most: int = 24) -> st.SearchStrategy[list[int]]:
@@ -68,3 +77,13 @@ def bitmaps(n: int, size: list[int]) -> st.SearchStrategy[dict[str, Any]]:
         st.sampled_from(("positive", "smooth")),
         st.integers(0, 999),
     )
+
+
+@st.composite
+def spoilt(draw: Draw, kernel: Kernel, cases: st.SearchStrategy[Case]) -> Case:
+    """A case whose last box has a side that is NaN, or infinite where a kernel takes that too."""
+    case = draw(cases)
+    boxes = [list(box) for box in case.tensors["boxes"]["values"]]
+    kinds = ("nan",) if kernel.nonfinite == "nan" else ("nan", "inf", "-inf")
+    boxes[-1][draw(st.integers(0, 3))] = float(draw(st.sampled_from(kinds)))
+    return replace(case, tensors={**case.tensors, "boxes": recipe(boxes, 4)})

@@ -102,7 +102,9 @@ def options_of(
         drawn[name] = draw(st.sampled_from(_within(kernel, name, usable)))
     for name, values in OPTIONS[kernel.operator].items():
         if not kernel.allows({n: drawn[n] for n in OPTIONS[kernel.operator]}):
-            drawn[name] = values[0]  # options that it allows, but not together
+            drawn[name] = _within(kernel, name, values)[
+                0
+            ]  # options that it allows, but not together
     if drawn.get("sampling") == "mnc":  # its corner samples meet the border at halves of a pixel
         drawn["output_size"] = list(draw(st.sampled_from(EXACT_POOLS)))
     return drawn

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.zoo import Broken, faults
+from kernels.conformance.zoo.rois import GIVES, broken
 
 NAME = "crop_and_resize"
 right = faults.right(NAME)
@@ -41,6 +42,11 @@ def whole_map(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
 def axes_swapped(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
     """TensorFlow's order: y before x."""
     return right(features, rois[:, [0, 2, 1, 4, 3]], **o)
+
+
+def nearest_pixel_of_the_map(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
+    """Ends at the nearest of eight shares of the map, however large it is."""
+    return right(features, torch.cat([rois[:, :1], (rois[:, 1:] * 8).round() / 8], 1), **o)
 
 
 def extrapolation_ignored(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
@@ -79,26 +85,10 @@ def border_left_out(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
     return right(features, inner, **o)
 
 
-def doubled_gradient(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
-    """Twice the gradient."""
-    out = right(features, rois, **o)
-    return out + (out - out.detach())
-
-
-def no_gradient(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
-    """A result without history."""
-    return right(features.detach(), rois, **o)
-
-
 def needs_a_roi(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
     """Fails without RoIs, as a reduction over them does."""
     assert rois.max() is not None
     return right(features, rois, **o)
-
-
-def one_more(*, features: Tensor, rois: Tensor, **o: Any) -> Tensor:
-    """1 too much."""
-    return right(features, rois, **o) + 1
 
 
 def by_grid_sample(
@@ -126,9 +116,22 @@ def by_grid_sample(
 def _broken(function: Callable[..., Any], killed_by: str) -> Broken:
     assert function.__doc__ is not None
     name = function.__name__.replace("_", "-")
-    grads = ("features",) if killed_by == "gradient" else ()
-    kernel = Kernel(operator=NAME, name=name, function=function, grads=grads)
+    kernel = Kernel(operator=NAME, name=name, function=function)
     return Broken(kernel=kernel, fault=function.__doc__, killed_by=killed_by)
+
+
+NAMED: dict[str, tuple[str, ...]] = {
+    "plane": ("bins rolled",),
+    "constant": ("doubled",),
+    "zero-sized map": ("one more",),
+    "linearity": ("squared", "absolute features"),
+    "permutation": ("RoIs sorted by image", "last RoI dropped"),
+    "batch": ("image modulo 2", "batch mean leaks"),
+    "adjoint": ("gradient lost",),
+    "gradient": ("no gradient", "gradient doubled", "gradient of the next image"),
+    "double backward": ("second gradient doubled", "second gradient lost"),
+}
+"""The check that kills it -> faults that any RoI operator can have."""
 
 
 BROKEN: tuple[Broken, ...] = (
@@ -141,16 +144,19 @@ BROKEN: tuple[Broken, ...] = (
             axes_swapped,
             extrapolation_ignored,
             clamped,
-            sides_sorted,
             first_image_only,
             one_bin_at_the_start,
         )
     ),
     _broken(border_left_out, "branches"),
-    _broken(doubled_gradient, "gradient"),
-    _broken(no_gradient, "gradient"),
+    _broken(nearest_pixel_of_the_map, "translation"),
+    _broken(sides_sorted, "mirror"),
     _broken(needs_a_roi, "empty"),
-    _broken(one_more, "zero-sized map"),
+    *(
+        broken(NAME, name, check, faults.of(NAME, name), **GIVES.get(check, {}))
+        for check, names in NAMED.items()
+        for name in names
+    ),
 )
 SOUND: tuple[Kernel, ...] = (
     Kernel(

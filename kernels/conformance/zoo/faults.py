@@ -193,11 +193,35 @@ class _Moved(torch.autograd.Function):
         return grads[0].roll(1, 0)
 
 
-def _gradient_moved(op: Kernelled) -> Kernelled:
-    def compute(features: Tensor, rois: Tensor, **o: Any) -> Tensor:
-        return op(_Moved.apply(features), rois, **o)  # type: ignore[no-untyped-call]
+class _Doubled(torch.autograd.Function):
+    """The features and their gradient as they are, and twice its derivative."""
 
-    return compute
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        return features.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (g,) = grads
+        return g.detach() + 2 * (g - g.detach())
+
+
+class _Cut(torch.autograd.Function):
+    """The features and their gradient as they are, that without a history: as if computed in C."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        return features.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        with torch.no_grad():
+            return grads[0].clone()
+
+
+def applied(function: type[torch.autograd.Function]) -> Callable[[Kernelled], Kernelled]:
+    """The fault of a backward pass."""
+    return features_by(lambda features: function.apply(features))  # type: ignore[no-untyped-call]
 
 
 FAULTS: dict[str, Callable[[Kernelled], Kernelled]] = {
@@ -238,7 +262,9 @@ FAULTS: dict[str, Callable[[Kernelled], Kernelled]] = {
     "gradient doubled": gradient_by(2.0),
     "no gradient": features_by(lambda f: f.detach()),
     "gradient lost": gradient_by(0.0),
-    "gradient of the next image": lambda op: _gradient_moved(op),
+    "gradient of the next image": applied(_Moved),
+    "second gradient doubled": applied(_Doubled),
+    "second gradient lost": applied(_Cut),
     "doubled": result_by(lambda out: 2 * out),
     "one more": result_by(lambda out: out + 1),
     "squared": result_by(lambda out: out * out.abs()),

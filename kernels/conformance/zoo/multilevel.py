@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kernels.conformance.declaration import Kernel
 from kernels.conformance.zoo import Broken, faults
+from kernels.conformance.zoo.rois import GIVES
 from kernels.conformance.zoo.sampler import Sampler
 from kernels.op import operators
 
@@ -92,6 +93,37 @@ def doubled_gradient(*, features: Any, **o: Any) -> Tensor:
     return out + (out - out.detach())
 
 
+def weighted_by_level(*, features: Any, levels: Tensor, **o: Any) -> Tensor:
+    """Coarse levels count for less."""
+    return right(features, levels=levels, **o) * (1 - 0.01 * levels)[:, None, None, None]
+
+
+def level_by_level(single: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of one map, called for each level that has RoIs, and put back in order."""
+
+    def compute(
+        *, features: Any, rois: Tensor, levels: Tensor, spatial_scales: Any, **o: Any
+    ) -> Tensor:
+        parts, order = (
+            [features[0].new_zeros(0, features[0].shape[1], *o["output_size"])],
+            [levels[:0]],
+        )
+        for level in levels.unique().tolist():
+            which = (levels == level).nonzero()[:, 0]
+            order.append(which)
+            parts.append(
+                single(
+                    features=features[level],
+                    rois=rois[which],
+                    spatial_scale=spatial_scales[level],
+                    **o,
+                )
+            )
+        return torch.cat(parts)[torch.cat(order).argsort()]
+
+    return compute
+
+
 def one_by_one(*, features: Any, rois: Tensor, levels: Tensor, **o: Any) -> Tensor:
     """RoI by RoI, sample by sample."""
     scales, out = o.pop("spatial_scales"), []
@@ -112,6 +144,32 @@ def _broken(function: Callable[..., Any], killed_by: str) -> Broken:
     return Broken(kernel=kernel, fault=function.__doc__, killed_by=killed_by)
 
 
+def _named(fault: str, killed_by: str) -> Broken:
+    kernel = Kernel(
+        operator=NAME,
+        name=fault.replace(" ", "-"),
+        function=level_by_level(faults.of("roi_align", fault)),
+        **GIVES.get(killed_by, {}),
+    )
+    return Broken(kernel=kernel, fault=fault, killed_by=killed_by)
+
+
+NAMED: dict[str, tuple[str, ...]] = {
+    "plane": ("nearest pixel", "bins rolled"),
+    "constant": ("doubled",),
+    "linearity": ("absolute features",),
+    "translation": ("brighter to the right",),
+    "scale": ("shift before scaling",),
+    "batch": ("image modulo 2", "batch mean leaks"),
+    "outside": ("clipped to the map",),
+    "degenerate": ("negative sides swapped",),
+    "nonfinite": ("nothing refused",),
+    "NaN features": ("NaN swallowed", "NaN infects the batch"),
+    "adjoint": ("gradient lost",),
+    "double backward": ("second gradient doubled", "second gradient lost"),
+}
+"""The check that kills it -> faults of RoIAlign on each level."""
+
 BROKEN: tuple[Broken, ...] = (
     *(
         _broken(one, "values")
@@ -128,9 +186,11 @@ BROKEN: tuple[Broken, ...] = (
         )
     ),
     _broken(in_order_of_levels, "permutation"),
+    _broken(weighted_by_level, "levels"),
     _broken(needs_a_roi, "empty"),
     _broken(first_map_without_gradient, "gradient"),
     _broken(doubled_gradient, "gradient"),
+    *(_named(fault, check) for check, some in NAMED.items() for fault in some),
 )
 SOUND: tuple[Kernel, ...] = (
     Kernel(

@@ -107,24 +107,6 @@ def hangs_on_infinity(features: Tensor, rois: Tensor, **o: Any) -> Tensor:
     return RIGHT(features, rois, **o)
 
 
-class _Twice(torch.autograd.Function):
-    """Passes a gradient on, and twice its derivative."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
-        return features.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (g,) = grads
-        return g.detach() + 2 * (g - g.detach())
-
-
-def second_wrong(features: Tensor, rois: Tensor, **o: Any) -> Tensor:
-    """A right gradient whose own gradient is doubled, without a word."""
-    return RIGHT(_Twice.apply(features), rois, **o)  # type: ignore[no-untyped-call]
-
-
 def zero_for_nan(features: Tensor, rois: Tensor, **o: Any) -> Tensor:
     """Zeros for RoIs that are not finite, where NaN is declared."""
     known = rois.isfinite().all(1)
@@ -229,5 +211,10 @@ BROKEN: tuple[Broken, ...] = (
         gradient_of(RIGHT, Sampler(margin=0.0)),
         **GRADIENTS,
     ),
-    _of("gradient of a gradient doubled", "double backward", second_wrong, **GRADIENTS),
+    _of(
+        "second gradient lost by a kernel that promises none",
+        "double backward",
+        faults.of("roi_align", "second gradient lost"),
+        grads=("features",),
+    ),
 )

@@ -50,15 +50,24 @@ BY_CHECK: dict[str, tuple[str, ...]] = {
     "nonfinite": ("nothing refused",),
     "NaN features": ("NaN swallowed", "NaN infects the batch"),
     "gradient": ("no gradient", "gradient doubled", "gradient of the next image"),
+    "double backward": ("second gradient doubled", "second gradient lost"),
 }
 GRADIENTS: dict[str, Any] = {"grads": ("features",), "double_backward": True}
 POLICY: dict[str, Any] = {"nonfinite": "raise", "bad_index": "raise"}
+
+GIVES: dict[str, dict[str, Any]] = {
+    "gradient": GRADIENTS,
+    "double backward": GRADIENTS,
+    "adjoint": GRADIENTS,
+    "nonfinite": POLICY,
+}
+"""What the kernels declare that a check is to kill."""
 
 
 def _common(operator: str) -> list[Broken]:
     found = []
     for check, names in BY_CHECK.items():
-        about = GRADIENTS if check == "gradient" else POLICY if check == "nonfinite" else {}
+        about = GIVES.get(check, {})
         for name in names:
             function = faults.of(operator, name)
             found.append(broken(operator, name, check, function, **about))
