@@ -21,8 +21,8 @@ GROWN = 2**29
 """Bytes of a result that is timed: many times the L2 cache, and more work than to launch it is."""
 SLOW_S = 0.2
 TIMED, TRIES = 20, 5
-"""Calls that are timed together, and how often: where others use the GPU too, the quietest counts. A
-call of SLOW_S or more needs no larger result."""
+"""Calls that are timed together, and how often: where others use the GPU, the quietest time counts.
+A call of SLOW_S or more needs no larger result."""
 
 
 def stream(function: Function, given: dict[str, Any]) -> Tensor:
