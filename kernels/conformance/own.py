@@ -79,7 +79,7 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
         "known": (Known("degenerate", f"{GONE}: two boxes without area have IoU NaN"),),
     },
     ("roi_align", "torchvision"): {"excludes": NO_MAXIMUM, "known": (VECTOR,)},
-    ("multilevel_roi_align", "torchvision"): {"domain": {"reduce": ("mean",)}},
+    ("multilevel_roi_align", "torchvision"): {"excludes": NO_MAXIMUM, "known": (VECTOR,)},
     ("roi_warp", "torchvision"): {"excludes": NO_MAXIMUM, **ROUNDED},
     ("roi_warp", "numba"): ROUNDED,
     ("roi_warp", "cuda"): ROUNDED,
@@ -99,7 +99,7 @@ ON_GPU_ONLY: dict[tuple[str, str], dict[str, Any]] = {
     ("roi_align", "torchvision"): {**ATOMIC, "known": ()},
     ("roi_warp", "torchvision"): ATOMIC,
     ("roi_pool", "torchvision"): ATOMIC,
-    ("multilevel_roi_align", "torchvision"): {**ATOMIC, "graph": False},
+    ("multilevel_roi_align", "torchvision"): {**ATOMIC, "graph": False, "known": ()},
     ("crop_masks", "torchvision"): {"known": ()},
     ("paste_masks", "torchvision"): {"graph": False},
 }
