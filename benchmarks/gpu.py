@@ -17,6 +17,7 @@ from typing import Any
 
 import kernels
 
+ROOT = Path(__file__).resolve().parent.parent
 TIMED_MAPS = ("roi_align", "roi_align, training", "multilevel_roi_align")
 """What is timed as a CUDA graph as well: the kernels alone, without what Python takes."""
 HALF = ("roi_align", "roi_align, training", "roi_pool", "multilevel_roi_align")
@@ -133,7 +134,9 @@ def left_out(step: Step) -> dict[str, Any]:
 
 
 def gathered(steps: Sequence[Mapping[str, Any]], made_by: Mapping[str, Any]) -> dict[str, Any]:
-    """All steps' findings as one: timings, detector, outcomes of checks, rows of the zoo."""
+    """All steps' findings as one: timings, detector, outcomes of checks, rows of the zoo. Where this
+    project lies on the machine, which tracebacks tell, is left out.
+    """
     kept: dict[str, Any] = {"timings": [], "detector": [], "outcomes": [], "zoo": []}
     for step in steps:
         found = step["found"]
@@ -143,4 +146,6 @@ def gathered(steps: Sequence[Mapping[str, Any]], made_by: Mapping[str, Any]) -> 
         elif found:
             kept["zoo" if step["step"] == "zoo" else "outcomes"] += found
     about = [{k: v for k, v in step.items() if k != "found"} for step in steps]
-    return {**kept, "steps": about, "made_by": dict(made_by)}
+    text = json.dumps({**kept, "steps": about, "made_by": dict(made_by)})
+    whole: dict[str, Any] = json.loads(text.replace(f"{ROOT}/", ""))
+    return whole

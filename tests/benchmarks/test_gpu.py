@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.gpu import Step, checked, gathered, left_out, timed
+from benchmarks.gpu import ROOT, Step, checked, gathered, left_out, timed
 from kernels import operators
 
 WRITES = 'import sys; open(sys.argv[2], "w").write(\'{"timings": [1], "detector": [2]}\'); print(3)'
@@ -41,6 +41,12 @@ def test_what_the_steps_found_is_gathered(steps):
     assert found["zoo"] == []
     assert [step["step"] for step in found["steps"]] == ["writes", "fails", "hangs", "writes"]
     assert found["made_by"] == {"device": "a GPU"}
+
+
+def test_no_finding_says_where_the_project_lies(steps):
+    found = [{"reason": f"in {ROOT}/kernels/op.py, line 1"}]
+    kept = gathered([{**steps[1], "found": found}], {})
+    assert kept["outcomes"] == [{"reason": "in kernels/op.py, line 1"}]
 
 
 def test_every_operator_is_checked_on_both_kinds_of_kernel():
