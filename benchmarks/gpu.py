@@ -134,8 +134,9 @@ def left_out(step: Step) -> dict[str, Any]:
 
 
 def gathered(steps: Sequence[Mapping[str, Any]], made_by: Mapping[str, Any]) -> dict[str, Any]:
-    """All steps' findings as one: timings, detector, outcomes of checks, rows of the zoo. Where this
-    project lies on the machine, which tracebacks tell, is left out.
+    """All steps' findings as one: timings, detector, outcomes of checks, rows of the zoo.
+
+    Where this project lies on the machine, which tracebacks tell, is left out.
     """
     kept: dict[str, Any] = {"timings": [], "detector": [], "outcomes": [], "zoo": []}
     for step in steps:
