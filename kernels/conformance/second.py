@@ -34,7 +34,10 @@ def second(
     for leaf in leaves:
         leaf.requires_grad_()
     out = function(**given)
-    g = grad.to(out).requires_grad_()
+    g = grad.to(out).detach().clone().requires_grad_()
     first = torch.autograd.grad(out, leaves, g, create_graph=True, materialize_grads=True)
     along = [(f * towards(f, dtype or f.dtype).to(f)).sum() for f in first]
-    return torch.autograd.grad(sum(along, 0 * g.sum()), g)[0]
+    total: Tensor = sum(along, 0 * g.sum())
+    total.backward()  # not grad(total, g): that passes over a node which would have raised
+    assert g.grad is not None
+    return g.grad

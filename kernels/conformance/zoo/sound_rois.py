@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torchvision import ops
 
@@ -144,6 +145,31 @@ def sampled_warp(features: Tensor, rois: Tensor, *, box: str, sampling: str, **o
     return Sampler()(features, boxes, aligned=True, **{**o, "spatial_scale": 1.0})
 
 
+class _Once(torch.autograd.Function):
+    """A gradient of its own that says it has none: PyTorch's usual way to declare it."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, rois: Tensor, options: dict[str, Any]) -> Tensor:
+        ctx.options = options
+        ctx.save_for_backward(features, rois)
+        return RIGHT(features, rois, **options)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        features, rois = ctx.saved_tensors
+        with torch.enable_grad():
+            leaf = features.detach().requires_grad_()
+            out = RIGHT(leaf, rois, **ctx.options)
+        return torch.autograd.grad(out, leaf, grad)[0], None, None
+
+
+def once(features: Tensor, rois: Tensor, **o: Any) -> Tensor:
+    """The definition with a gradient that cannot be differentiated again."""
+    out: Tensor = _Once.apply(features, rois, o)  # type: ignore[no-untyped-call]
+    return out
+
+
 def _sound(operator: str, name: str, function: Callable[..., Any], **about: Any) -> Kernel:
     return Kernel(operator=operator, name=name, function=called(function), **about)
 
@@ -166,6 +192,7 @@ SOUND: tuple[Kernel, ...] = (
     _sound("roi_align", "float64-inside", float64_inside, **GRADS),
     _sound("roi_align", "half-storage", narrow(Sampler()), dtypes=("float16", "bfloat16"), **GRADS),
     _sound("roi_align", "from-table", from_table, dtypes=WIDE, **GRADS, **FIXED),
+    _sound("roi_align", "once-differentiable", once, dtypes=WIDE, grads=("features",)),
     _sound("roi_align", "grid-sample", by_grid_sample, grads=("features",), **FIXED),
     _sound("roi_align", "torchvision-guarded", guarded(ops.roi_align), dtypes=WIDE, **MEAN),
     _sound("roi_pool", "bin-by-bin", Pooler(), dtypes=WIDE, **GRADS),
