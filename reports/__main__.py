@@ -61,12 +61,15 @@ def conformance(
     zoo: Annotated[
         Path | None, typer.Option(help="What `python -m kernels zoo --out` wrote.")
     ] = None,
+    by_lane: Annotated[
+        Path | None, typer.Option(help="What `python -m kernels zoo --lane ... --out` wrote.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The folder to write.")] = PAGES / "conformance",
 ) -> None:
-    """Make the page of a conformance run: verdicts, findings, and the kill table."""
-    if outcomes is None and zoo is None:
-        raise ValueError("name --outcomes FILE, --zoo FILE, or both")
-    typer.echo(f"wrote {render_conformance(outcomes, zoo, out)[0]}")
+    """Make the page of a conformance run: verdicts, findings, and what is killed where."""
+    if outcomes is None and zoo is None and by_lane is None:
+        raise ValueError("name --outcomes FILE, --zoo FILE, --by-lane FILE, or more of them")
+    typer.echo(f"wrote {render_conformance(outcomes, zoo, out, by_lane)[0]}")
 
 
 @app.command()

@@ -28,8 +28,12 @@ LANES = {
 """Where kernels run, the weakest proof first, and what it is a proof of."""
 
 
-def render_conformance(outcomes: Path | None, zoo: Path | None, folder: Path) -> list[Path]:
+def render_conformance(
+    outcomes: Path | None, zoo: Path | None, folder: Path, by_lane: Path | None = None
+) -> list[Path]:
     """Write report.md, and kills.png where there is a kill table; returns their paths.
+
+    by_lane   what `python -m kernels zoo --lane ... --out` wrote
 
     Raises ValueError naming a file that does not hold what it should.
     """
@@ -42,6 +46,9 @@ def render_conformance(outcomes: Path | None, zoo: Path | None, folder: Path) ->
         kills = read(zoo, ("operator", "name", "fault", "killers"))
         written.append(write(folder / "kills.png", kill_picture(kills)))
         parts += ["## What it kills", "![Kill table](kills.png)", kill_table(kills)]
+    if by_lane is not None:
+        rows = read(by_lane, ("bug", "specimen", "lane", "verdict", "killers", "why"))
+        parts += ["## Bugs that GPU code has, and which lane sees which", bugs(rows)]
     text = "\n\n".join(part for part in parts if part) + "\n"
     return [write(folder / "report.md", text.encode()), *written]
 
@@ -114,6 +121,27 @@ def kill_table(rows: Rows) -> str:
         by = ", ".join(row["killers"]) or f"none: {row.get('why') or 'survives'}"
         lines.append(f"| {row['operator']} | {row['name']} | {row['fault']} | {by} |")
     return "\n".join(lines)
+
+
+def bugs(rows: Rows) -> str:
+    """A line per bug, a column per lane: what catches it there, or why nothing can."""
+    columns = list(dict.fromkeys(row["lane"] for row in rows))
+    lines = [f"| bug | specimen | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
+    for specimen in dict.fromkeys(row["specimen"] for row in rows):
+        here = {row["lane"]: row for row in rows if row["specimen"] == specimen}
+        bug = next(iter(here.values()))["bug"] or "none: it is right"
+        cells = [_cell(here.get(lane)) for lane in columns]
+        lines.append(f"| {bug} | {specimen} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    if row["verdict"] == "killed":
+        return f"killed: {', '.join(row['killers'])}"
+    why = " ".join(str(row["why"]).split()).replace("|", "/")
+    return f"{row['verdict']}: {why}" if why else str(row["verdict"])
 
 
 def kill_picture(rows: Rows) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.conformance import findings, lanes, verdicts
+from reports.conformance import bugs, findings, lanes, verdicts
 from reports.page import write
 from reports.speed import said, shares_table, speed_table, speeds
 
@@ -40,27 +40,6 @@ def render_gpu(file: Path, folder: Path) -> list[Path]:
     parts += ["## What was run", ran(steps)]
     text = "\n\n".join(part for part in parts if part) + "\n"
     return [write(folder / "report.md", text.encode()), *written]
-
-
-def bugs(rows: Rows) -> str:
-    """A line per bug, a column per lane: what catches it there, or why nothing can."""
-    columns = list(dict.fromkeys(row["lane"] for row in rows))
-    lines = [f"| bug | specimen | {' | '.join(columns)} |", "|---" * (2 + len(columns)) + "|"]
-    for specimen in dict.fromkeys(row["specimen"] for row in rows):
-        here = {row["lane"]: row for row in rows if row["specimen"] == specimen}
-        bug = next(iter(here.values()))["bug"] or "none: it is right"
-        cells = [_cell(here.get(lane)) for lane in columns]
-        lines.append(f"| {bug} | {specimen} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return ""
-    if row["verdict"] == "killed":
-        return f"killed: {', '.join(row['killers'])}"
-    why = " ".join(str(row["why"]).split()).replace("|", "/")
-    return f"{row['verdict']}: {why}" if why else str(row["verdict"])
 
 
 def ran(steps: Rows) -> str:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from reports.gpu import bugs, render_gpu
+from reports.conformance import bugs, render_conformance
+from reports.gpu import render_gpu
 from tests.reports.test_speed import ABOUT, ROW
 
 OUTCOME = {
@@ -49,6 +50,12 @@ def test_a_bug_has_a_column_per_lane():
     table = bugs(ZOO)
     assert "| bug | specimen | emulated | gpu |" in table
     assert "| race | adder | killed: gradient | not run: no GPU here |" in table
+
+
+def test_the_page_of_a_conformance_run_has_that_table_too(tmp_path):
+    (tmp_path / "lanes.json").write_text(json.dumps(ZOO))
+    (page,) = render_conformance(None, None, tmp_path, tmp_path / "lanes.json")
+    assert bugs(ZOO) in page.read_text()
 
 
 @pytest.mark.parametrize("text", ["no json", "[]", "{}"])
