@@ -9,10 +9,10 @@ import typer
 from rich.progress import track
 
 import kernels
-from benchmarks.detector import WORK, share
+from benchmarks.detector import WORK, choice, share
 from benchmarks.first_call import first_calls
 from benchmarks.gpu import everything, gathered
-from benchmarks.timing import Timing, copied, measure, touched
+from benchmarks.timing import TOLERANCE, Timing, copied, measure, touched
 from benchmarks.workloads import WORKLOADS, Layout, Place
 from kernels.command import command_line
 from mrcnn.atomic import write_json
@@ -71,8 +71,10 @@ def run(
     for name in workloads or []:
         if name not in WORKLOADS:
             raise ValueError(unknown(name, list(WORKLOADS), "workload"))
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device {device!r} is not here; choose cpu or a cuda that is there")
+    there_is(device)
+    for one in dtype or []:
+        if one not in TOLERANCE:
+            raise ValueError(unknown(one, list(TOLERANCE), "dtype"))
     if graph and device != "cuda":
         raise ValueError("--graph needs --device cuda")
     places = [
@@ -101,6 +103,12 @@ def run(
         if kept:
             write_json(out, {"timings": kept, "made_by": made_by(device, kernels.in_use(device))})
     typer.echo(f"wrote {len(kept)} timings to {out}")
+
+
+def there_is(device: str) -> None:
+    """Raises ValueError for a device that is not here."""
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device {device!r} is not here; choose cpu, or cuda where there is a GPU")
 
 
 def given_layouts(names: list[str] | None) -> list[Layout]:
@@ -145,6 +153,10 @@ def detector(
     out: Annotated[Path, typer.Option(help="Where all samples go.")] = RUNS / "detector.json",
 ) -> None:
     """What the kernels are worth to inference and to a training step, against torchvision's."""
+    there_is(device)
+    if backend is not None and not choice(device, backend):
+        every = {name for op in kernels.operators().values() for name in op.native(device)}
+        raise ValueError(unknown(backend, sorted(every), f"backend on {device}"))
     kept = []
     for name in track(WORK, "timing", transient=True):
         found = share(name, device, threads, rounds, backend)

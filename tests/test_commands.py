@@ -129,7 +129,14 @@ BAD = {
     "kernels that crash": (("kernels", "check", "crash.py"), "ZeroDivisionError"),
     "case that is none": (("kernels", "repro", "nms/reference/float32/certificate@xyz"), "is no case"),
     "zoo of no operator": (("kernels", "sound", "nmss"), "did you mean 'nms'"),
-    "unknown workload": (("benchmarks", "run", "small C5 head"), "small C"),
+    "unknown workload": (("benchmarks", "run", "roi_aling"), "did you mean 'roi_align'"),
+    "dtype that is not timed": (("benchmarks", "run", "roi_align", "--dtype", "float8"), "'float8' is no dtype"),
+    "layout there is not": (("benchmarks", "run", "--layout", "nhwc"), "choose from channels_last, contiguous"),
+    "backend the detector has not": (("benchmarks", "detector", "--backend", "nonesuch"), "'nonesuch' is no backend on cpu"),
+    "device that is not here": (("benchmarks", "detector", "--device", "tpu"), "device 'tpu' is not here"),
+    "lane there is not": (("kernels", "check", "--lane", "gpuu"), "did you mean 'gpu'"),
+    "two zoos at once": (("kernels", "zoo", "--lane", "emulated", "--operator", "nms"), "choose --operator or --lane"),
+    "timings that are not there": (("reports", "speed", "nothere.json"), "nothere.json: not timings"),
 }  # fmt: skip
 
 
