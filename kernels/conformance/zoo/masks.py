@@ -219,7 +219,7 @@ BROKEN: tuple[Broken, ...] = _all(
     (edges_repeated, "values"),
     (corners_aligned, "values"),
     (nearest, "values"),
-    (half_coordinates, "degenerate"),
+    (half_coordinates, "values"),
     (first_for_all, "values"),
     (other_method, "values"),
     (divides_by_zero, "degenerate"),
