@@ -14,16 +14,11 @@
 // Defined by the launcher: SCALAR of the maps, REAL to add in, COORD of the RoIs; LANES; of a
 // block that gathers TILE, the side of its tile in pixels, and CHANNELS, its threads.
 
-#include "scalar.cuh"
+#include "bins.cuh"
 
 typedef vec<SCALAR, LANES> Lanes;
 
 const int MOST_BINS = 64;  // of a block: its threads along y
-
-struct Shape {
-    long long n, height, width, channels;  // of the maps
-    long long k, rows, columns;            // of the result
-};
 
 // Two neighbouring pixels of an axis that a bin reads, `rest` of the second; both -1 outside.
 struct Tap {
@@ -35,9 +30,6 @@ struct Bin {
     long long image;
     Tap row, column;
 };
-
-__device__ inline float times(float a, float b) { return __fmul_rn(a, b); }
-__device__ inline double times(double a, double b) { return __dmul_rn(a, b); }
 
 __device__ Tap tap(COORD low, COORD high, long long index, long long bins, long long length) {
     const COORD last = length - 1, half = 0.5;
@@ -54,11 +46,6 @@ __device__ Tap tap(COORD low, COORD high, long long index, long long bins, long 
     const long long pixel = (long long)point;
     const COORD rest = point - (COORD)pixel;
     return {pixel, rest > 0 ? pixel + 1 : pixel, (REAL)rest};
-}
-
-// The image of a RoI (5); -1 for one that is not there.
-__device__ inline long long image_of(const COORD* roi, long long n) {
-    return roi[0] > -1 && roi[0] < n ? (long long)roi[0] : -1;
 }
 
 // What a bin reads, by its index among the bins of all RoIs (k, 5).
@@ -160,27 +147,20 @@ extern "C" __global__ void crop_and_resize_gather(
     SCALAR* found,        // (n, height, width, channels)
     Shape shape
 ) {
-    __shared__ REAL sums[TILE][TILE][CHANNELS];
+    __shared__ Sums sums;
     __shared__ unsigned touching[CHANNELS / 32];
     const long long rows = shape.rows, columns = shape.columns, channels = shape.channels;
-    const long long parts = (channels + CHANNELS - 1) / CHANNELS;
-    const long long wide = (shape.width + TILE - 1) / TILE, high = (shape.height + TILE - 1) / TILE;
-    const long long tile = blockIdx.x / parts, image = tile / wide / high;
-    const long long top = tile / wide % high * TILE, left = tile % wide * TILE;
-    const unsigned lane = threadIdx.x;
-    const long long channel = blockIdx.x % parts * CHANNELS + lane;
-    for (int y = 0; y < TILE; ++y)
-        for (int x = 0; x < TILE; ++x) sums[y][x][lane] = 0;
+    const Tile tile = tile_of(shape, sums);
+    const long long channel = tile.channel, top = tile.top, left = tile.left;
+    const unsigned lane = tile.lane;
     for (long long start = 0; start < shape.k; start += CHANNELS) {
         bool touches = false;
         if (start + lane < shape.k) {
             const COORD* roi = rois + (start + lane) * 5;
-            touches = image_of(roi, shape.n) == image && near(roi[2], roi[4], top, shape.height) &&
+            touches = image_of(roi, shape.n) == tile.image && near(roi[2], roi[4], top, shape.height) &&
                       near(roi[1], roi[3], left, shape.width);
         }
-        const unsigned votes = __ballot_sync(0xffffffff, touches);
-        if (lane % 32 == 0) touching[lane / 32] = votes;
-        __syncthreads();
+        vote(touching, lane, touches);
         for (int word = 0; word < CHANNELS / 32; ++word)
             for (unsigned more = touching[word]; more; more &= more - 1) {
                 const long long k = start + word * 32 + __ffs(more) - 1;
@@ -206,8 +186,5 @@ extern "C" __global__ void crop_and_resize_gather(
             }
         __syncthreads();
     }
-    for (long long y = top; y < min(top + TILE, shape.height); ++y)
-        for (long long x = left; x < min(left + TILE, shape.width) && channel < channels; ++x)
-            found[((image * shape.height + y) * shape.width + x) * channels + channel] =
-                narrow<SCALAR>(sums[y - top][x - left][lane]);
+    keep(tile, sums, shape, found);
 }

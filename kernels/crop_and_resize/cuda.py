@@ -10,12 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.cuda import Program, scalars
-from kernels.roi_pool.cuda import CHANNELS, TILE, Shape, division, empty, pixels_first
+from kernels.cuda import scalars
+from kernels.cuda.bins import CHANNELS, Shape, division, empty, pixels_first, program_of, tiles
 
-PROGRAM = Program(Path(__file__).with_name("cuda.cu")).with_defines(
-    TILE=str(TILE), CHANNELS=str(CHANNELS)
-)
+PROGRAM = program_of(Path(__file__).with_name("cuda.cu"))
 
 
 def crop_and_resize(
@@ -62,9 +60,9 @@ def backward(
     shape = Shape(n, height, width, channels, len(rois), *output_size)
     if torch.are_deterministic_algorithms_enabled():
         found = empty(features.shape, grad.dtype, grad.device)
-        tiles = n * -(-height // TILE) * -(-width // TILE) * -(-channels // CHANNELS)
         given = (grads, boxes, found, shape)
-        program.launch("crop_and_resize_gather", *given, grid=tiles, block=CHANNELS)
+        launched = {"grid": tiles(features.shape), "block": CHANNELS}
+        program.launch("crop_and_resize_gather", *given, **launched)
         return [found]
     wide = torch.promote_types(grad.dtype, torch.float32)
     sums = empty(features.shape, wide, grad.device).zero_()

@@ -10,6 +10,8 @@
 //
 // Defined by the launcher: COORD of the boxes, in which all is computed; THREADS, a power of two.
 
+#include "scalar.cuh"
+
 const COORD MOST = 16777216;  // samples of a bin along an axis: float32 counts no further
 
 struct Axis {
@@ -26,9 +28,6 @@ struct Tap {
     long long pixel, next;
     COORD rest;
 };
-
-__device__ inline float times(float a, float b) { return __fmul_rn(a, b); }
-__device__ inline double times(double a, double b) { return __dmul_rn(a, b); }
 
 __device__ Axis axis(
     COORD low, COORD high, long long bins, long long length, long long ratio, bool aligned

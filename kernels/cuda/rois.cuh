@@ -23,9 +23,6 @@ struct Task {
     long long aligned;
 };
 
-__device__ inline float times(float a, float b) { return __fmul_rn(a, b); }
-__device__ inline double times(double a, double b) { return __dmul_rn(a, b); }
-
 // One axis of a RoI on its map, in pixels. A map that is not read has length 0.
 struct Axis {
     COORD start, side;  // of the RoI, of a bin

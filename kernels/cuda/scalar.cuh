@@ -81,5 +81,9 @@ __device__ __forceinline__ T narrow(Wide x) {
     return narrowed(x, T());
 }
 
+// A product that is never fused with the sum it is part of, where another rounding would matter.
+__device__ __forceinline__ float times(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ double times(double a, double b) { return __dmul_rn(a, b); }
+
 __device__ __forceinline__ void atomic_add(float* address, float x) { atomicAdd(address, x); }
 __device__ __forceinline__ void atomic_add(double* address, double x) { atomicAdd(address, x); }

@@ -28,9 +28,6 @@ struct Place {
     bool inside;
 };
 
-__device__ inline float times(float a, float b) { return __fmul_rn(a, b); }
-__device__ inline double times(double a, double b) { return __dmul_rn(a, b); }
-
 __device__ inline long long within(REAL x, long long length) {
     return (long long)min(max(x, (REAL)0), (REAL)length);
 }

@@ -16,17 +16,12 @@
 // Defined by the launcher: SCALAR of the maps, REAL to add in, COORD of the RoIs; LANES; of a
 // block that gathers TILE, the side of its tile in pixels, and CHANNELS, its threads.
 
-#include "scalar.cuh"
+#include "bins.cuh"
 
 typedef vec<SCALAR, LANES> Lanes;
 
 const int MOST_BINS = 64;            // of a block: its threads along y
 const COORD FAR = 1125899906842624;  // 2^50; whole numbers beyond it, times bins, need over 64 bits
-
-struct Shape {
-    long long n, height, width, channels;  // of the maps
-    long long k, rows, columns;            // of the result
-};
 
 struct Side {
     long long first, count;  // pixels of a rounded box along an axis
@@ -35,9 +30,6 @@ struct Side {
 struct Bin {
     long long image, top, bottom, left, right;  // bottom and right are one past the last pixel
 };
-
-__device__ inline float times(float a, float b) { return __fmul_rn(a, b); }
-__device__ inline double times(double a, double b) { return __dmul_rn(a, b); }
 
 __device__ inline REAL nothing() {
     const REAL zero = 0;
@@ -53,11 +45,6 @@ __device__ inline COORD rounded(COORD x) {
 __device__ inline Side side(COORD low, COORD high, COORD scale) {
     const COORD first = rounded(times(low, scale)), last = rounded(times(high, scale));
     return {(long long)first, max((long long)(last - first + 1), 1LL)};
-}
-
-// The image of a RoI (5); -1 for one that is not there.
-__device__ inline long long image_of(const COORD* roi, long long n) {
-    return roi[0] > -1 && roi[0] < n ? (long long)roi[0] : -1;
 }
 
 // Where a bin lies, by its index among the bins of all RoIs (k, 5).
@@ -201,28 +188,21 @@ extern "C" __global__ void roi_pool_gather(
     Shape shape,
     double scale
 ) {
-    __shared__ REAL sums[TILE][TILE][CHANNELS];
+    __shared__ Sums sums;
     __shared__ unsigned touching[CHANNELS / 32];
     const long long rows = shape.rows, columns = shape.columns, channels = shape.channels;
-    const long long parts = (channels + CHANNELS - 1) / CHANNELS;
-    const long long wide = (shape.width + TILE - 1) / TILE, high = (shape.height + TILE - 1) / TILE;
-    const long long tile = blockIdx.x / parts, image = tile / wide / high;
-    const long long top = tile / wide % high * TILE, left = tile % wide * TILE;
-    const unsigned lane = threadIdx.x;
-    const long long channel = blockIdx.x % parts * CHANNELS + lane;
-    for (int y = 0; y < TILE; ++y)
-        for (int x = 0; x < TILE; ++x) sums[y][x][lane] = 0;
+    const Tile tile = tile_of(shape, sums);
+    const long long channel = tile.channel, top = tile.top, left = tile.left;
+    const unsigned lane = tile.lane;
     for (long long start = 0; start < shape.k; start += CHANNELS) {
         bool touches = false;
         if (start + lane < shape.k) {
             const COORD* roi = rois + (start + lane) * 5;
             const Overlap y = overlap(side(roi[2], roi[4], scale), top);
             const Overlap x = overlap(side(roi[1], roi[3], scale), left);
-            touches = image_of(roi, shape.n) == image && y.first < y.end && x.first < x.end;
+            touches = image_of(roi, shape.n) == tile.image && y.first < y.end && x.first < x.end;
         }
-        const unsigned votes = __ballot_sync(0xffffffff, touches);
-        if (lane % 32 == 0) touching[lane / 32] = votes;
-        __syncthreads();
+        vote(touching, lane, touches);
         for (int word = 0; word < CHANNELS / 32; ++word)
             for (unsigned more = touching[word]; more; more &= more - 1) {
                 const long long k = start + word * 32 + __ffs(more) - 1;
@@ -246,8 +226,5 @@ extern "C" __global__ void roi_pool_gather(
             }
         __syncthreads();
     }
-    for (long long y = top; y < min(top + TILE, shape.height); ++y)
-        for (long long x = left; x < min(left + TILE, shape.width) && channel < channels; ++x)
-            found[((image * shape.height + y) * shape.width + x) * channels + channel] =
-                narrow<SCALAR>(sums[y - top][x - left][lane]);
+    keep(tile, sums, shape, found);
 }

@@ -3,8 +3,6 @@
 A RoI of an image that is not there gives zeros and no gradient: looking would wait for the GPU.
 """
 
-import ctypes
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,19 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.cuda import Program, scalars
+from kernels.cuda import scalars
+from kernels.cuda.bins import CHANNELS, Shape, division, empty, pixels_first, program_of, tiles
 
-TILE, CHANNELS = 8, 64
-"""Of a block of the deterministic backward pass: pixels along a side of its tile; its threads."""
-PROGRAM = Program(Path(__file__).with_name("cuda.cu")).with_defines(
-    TILE=str(TILE), CHANNELS=str(CHANNELS)
-)
-
-
-class Shape(ctypes.Structure):
-    """`Shape` of cuda.cu: of the maps, (n, height, width, channels), then (k, rows, columns)."""
-
-    _fields_ = [(f"side_{i}", ctypes.c_longlong) for i in range(7)]
+PROGRAM = program_of(Path(__file__).with_name("cuda.cu"))
 
 
 def roi_pool(
@@ -77,31 +66,6 @@ def backward(
     places = empty(grads.shape, torch.int64, maps.device)
     program.launch("roi_pool_places", maps, boxes, places, *last, grid=grid, block=block)
     found = empty(maps.shape, maps.dtype, maps.device)
-    tiles = n * -(-height // TILE) * -(-width // TILE) * -(-channels // CHANNELS)
     given = (grads, places, boxes, found, *last)
-    program.launch("roi_pool_gather", *given, grid=tiles, block=CHANNELS)
+    program.launch("roi_pool_gather", *given, grid=tiles(maps.shape), block=CHANNELS)
     return [found]
-
-
-def pixels_first(tensor: Tensor) -> Tensor:
-    """The tensor (n, c, h, w) in memory as (n, h, w, c), copied where it is not so."""
-    return tensor.contiguous(memory_format=torch.channels_last)
-
-
-def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """An undefined tensor (n, c, h, w), in memory as `pixels_first` has it."""
-    return torch.empty(shape, dtype=dtype, device=device, memory_format=torch.channels_last)
-
-
-def division(bins: Tensor, *others: Tensor) -> tuple[int, int, tuple[int, int]]:
-    """How threads share bins (k, c, oh, ow): channels that one takes at once, grid, block.
-
-    As many channels as 16 bytes hold, fewer where they do not divide c or some memory is off.
-    """
-    k, channels, rows, columns = bins.shape
-    starts = (t.data_ptr() // t.itemsize for t in (bins, *others))
-    lanes = math.gcd(16 // bins.itemsize, channels, *starts)
-    groups = channels // lanes
-    across = min(64, max(4, 1 << (groups - 1).bit_length()))
-    down = 256 // across
-    return lanes, -(-k * rows * columns // down) * bool(groups), (across, down)
