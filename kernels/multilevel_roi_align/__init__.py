@@ -20,7 +20,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kernels.multilevel_roi_align import reference, torchvision
-from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
+from kernels.op import Backend, Op, usual_on_gpu
+from kernels.roi_align import FOR_MANY
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
 NAME = "multilevel_roi_align"
@@ -56,12 +57,7 @@ MULTILEVEL_ROI_ALIGN = Op(
         "torchvision": Backend(
             forward=torchvision.multilevel_roi_align, backward=torchvision.backward
         ),
-        "numba": Backend(
-            forward=lazily("kernels.multilevel_roi_align.numba", NAME),
-            backward=lazily("kernels.multilevel_roi_align.numba", "backward"),
-            devices=("cpu",),
-        ),
-        **on_gpu(NAME, backward=True),
+        **FOR_MANY,
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     source='Lin et al. 2017, "Feature Pyramid Networks", sec. 4.2',

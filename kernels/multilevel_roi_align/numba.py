@@ -23,7 +23,7 @@ FAST = {"contract"}  # multiply and add in one step; NaN and infinity stay what 
 def multilevel_roi_align(
     features: Sequence[Float[Tensor, "n c _h _w"]],
     rois: Float[Tensor, "k 5"],
-    levels: Int[Tensor, " k"],
+    levels: Int[Tensor, " k"] | None,
     *,
     output_size: Sequence[int],
     spatial_scales: Sequence[float],
@@ -32,6 +32,8 @@ def multilevel_roi_align(
     reduce: str,
 ) -> Float[Tensor, "k c oh ow"]:
     """The reference's samples, their weights merged per pixel; RoIs of all levels in parallel.
+
+    levels   None: all on the first map
 
     Raises nothing: arguments were checked by the operator.
     Source: the definition in reference.py.
@@ -59,7 +61,7 @@ def backward(
     *,
     features: Sequence[Float[Tensor, "n c _h _w"]],
     rois: Float[Tensor, "k 5"],
-    levels: Int[Tensor, " k"],
+    levels: Int[Tensor, " k"] | None,
     output_size: Sequence[int],
     spatial_scales: Sequence[float],
     sampling_ratio: int,
@@ -78,9 +80,10 @@ def backward(
     return transposed(grads, features, images, of, rows, columns, workers)
 
 
-def _arrays(rois: Tensor, levels: Tensor) -> tuple[Array, Array, Array]:
+def _arrays(rois: Tensor, levels: Tensor | None) -> tuple[Array, Array, Array]:
     """RoIs, their images and their levels."""
-    return rois.contiguous().numpy(), rois[:, 0].long().numpy(), levels.contiguous().numpy()
+    of = np.zeros(len(rois), np.int64) if levels is None else levels.contiguous().numpy()
+    return rois.contiguous().numpy(), rois[:, 0].long().numpy(), of
 
 
 def transposed(

@@ -27,7 +27,7 @@ from kernels.triton_samples import Level, Pyramid, choose, gather, pool, scatter
 def multilevel_roi_align(
     features: Sequence[Float[Tensor, "n c _h _w"]],
     rois: Float[Tensor, "k 5"],
-    levels: Int[Tensor, " k"],
+    levels: Int[Tensor, " k"] | None,
     *,
     output_size: Sequence[int],
     spatial_scales: Sequence[float],
@@ -37,13 +37,15 @@ def multilevel_roi_align(
 ) -> Float[Tensor, "k c oh ow"]:
     """The reference's samples, summed in float32 at least; channels last.
 
+    levels   None: all on the first map
+
     Raises ValueError where Triton cannot run on these tensors, see `ready`.
     Source: the definition in reference.py.
     """
     return Sampled(
         features=features,
         rois=rois,
-        levels=levels,
+        levels=_levels(rois, levels),
         output_size=output_size,
         scales=spatial_scales,
         ratio=sampling_ratio,
@@ -57,7 +59,7 @@ def backward(
     *,
     features: Sequence[Float[Tensor, "n c _h _w"]],
     rois: Float[Tensor, "k 5"],
-    levels: Int[Tensor, " k"],
+    levels: Int[Tensor, " k"] | None,
     output_size: Sequence[int],
     spatial_scales: Sequence[float],
     sampling_ratio: int,
@@ -68,13 +70,17 @@ def backward(
     return Sampled(
         features=features,
         rois=rois,
-        levels=levels,
+        levels=_levels(rois, levels),
         output_size=output_size,
         scales=spatial_scales,
         ratio=sampling_ratio,
         aligned=aligned,
         kind=reduce,
     ).gradients(grad)
+
+
+def _levels(rois: Tensor, levels: Tensor | None) -> Tensor:
+    return rois.new_zeros(len(rois), dtype=torch.int64) if levels is None else levels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,19 @@ from torch import Tensor
 
 from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 from kernels.roi_align import reference, torchvision
+from kernels.roi_align.one_level import one_level
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
+MANY = "multilevel_roi_align"
+FOR_MANY = {
+    "numba": Backend(
+        forward=lazily(f"kernels.{MANY}.numba", MANY),
+        backward=lazily(f"kernels.{MANY}.numba", "backward"),
+        devices=("cpu",),
+    ),
+    **on_gpu(MANY, backward=True),
+}
+"""Kernels for the levels of a pyramid, which is where those of a single map are."""
 ROI_ALIGN = Op(
     name="roi_align",
     schema="Tensor features, Tensor rois, int[] output_size, float spatial_scale,"
@@ -39,12 +50,7 @@ ROI_ALIGN = Op(
     backends={
         "reference": Backend(forward=reference.roi_align),
         "torchvision": Backend(forward=torchvision.roi_align, backward=torchvision.backward),
-        "numba": Backend(
-            forward=lazily("kernels.roi_align.numba", "roi_align"),
-            backward=lazily("kernels.roi_align.numba", "backward"),
-            devices=("cpu",),
-        ),
-        **on_gpu("roi_align", backward=True),
+        **{name: one_level(many) for name, many in FOR_MANY.items()},
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},
     source='He et al. 2017, "Mask R-CNN", sec. 3',

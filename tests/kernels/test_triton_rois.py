@@ -84,16 +84,16 @@ class Case:
         return [out.detach(), *torch.autograd.grad(out, leaves, self.grad(out.shape))]
 
     def _past_the_checks(self) -> list[Tensor]:
-        module = importlib.import_module(f"kernels.{self.operator}.triton")
+        backend = operators()[self.operator].backends["interpreter"]
         arguments = self.arguments(self.maps)
         for row, (name, column, value) in self.spoiled.items():
             arguments[name] = arguments[name].clone()
             arguments[name].view(len(arguments[name]), -1)[row, column] = value
-        out = getattr(module, self.operator)(**arguments)
+        out = backend.forward(**arguments)
         grad = torch.full_like(out, torch.nan)
         kept = [row for row in range(len(grad)) if row not in self.spoiled]
         grad[kept] = self.grad(out.shape)[kept]
-        return [out, *module.backward(grad, **arguments)]
+        return [out, *backend.backward(grad, **arguments)]
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -297,12 +297,12 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Launch]]:
 
 def launch(call: dict[str, Any]) -> None:
     """Forward, then backward in both ways."""
-    module = importlib.import_module(f"kernels.{call['operator']}.triton")
+    backend = operators()[call["operator"]].backends["triton"]
     arguments = {**call["tensors"], **call["options"]}
-    out = getattr(module, call["operator"])(**arguments)
+    out = backend.forward(**arguments)
     for determined in (False, True):
         torch.use_deterministic_algorithms(determined)
-        module.backward(out, **arguments)
+        backend.backward(out, **arguments)
 
 
 @compiles
