@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.box_iou import reference
-from kernels.interpreting import device, ready
-from kernels.triton_rois import UNFUSED, divided
+from kernels.triton.interpreting import device, ready
+from kernels.triton.rois import UNFUSED, divided
 
 ELEMENTS = 4096
 """Pairs of boxes in a program."""

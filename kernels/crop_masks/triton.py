@@ -8,8 +8,8 @@ import triton.language as tl
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kernels.interpreting import INTERPRETED, device, ready
-from kernels.triton_rois import UNFUSED, bits, divided, number
+from kernels.triton.interpreting import INTERPRETED, device, ready
+from kernels.triton.rois import UNFUSED, bits, divided, number
 
 ELEMENTS = 2**14 if INTERPRETED else 2**11
 """Bins times samples that a program takes at once. Not tuned: 16 to each of 128 threads. When

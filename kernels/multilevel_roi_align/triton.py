@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kernels.interpreting import ready
-from kernels.triton_rois import (
+from kernels.triton.interpreting import ready
+from kernels.triton.rois import (
     UNFUSED,
     Plan,
     bits,
@@ -21,7 +21,7 @@ from kernels.triton_rois import (
     summed,
     warps_of,
 )
-from kernels.triton_samples import Level, Pyramid, choose, gather, pool, scatter
+from kernels.triton.samples import Level, Pyramid, choose, gather, pool, scatter
 
 
 def multilevel_roi_align(
@@ -85,7 +85,7 @@ def _levels(rois: Tensor, levels: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
-    """Bins of bilinear samples, as the kernels in triton_samples.py are asked for them.
+    """Bins of bilinear samples, as the kernels in triton/samples.py are asked for them.
 
     features   maps (n, c, h, w) of each level
     scales     feature pixels per unit of the RoIs, per level

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kernels.box_iou.triton import iou
-from kernels.interpreting import ready
 from kernels.nms.tiles import TILE, by_score, chunks, kept, words
-from kernels.triton_rois import UNFUSED, bits, number
+from kernels.triton.interpreting import ready
+from kernels.triton.rois import UNFUSED, bits, number
 
 WORDS_AT_ONCE = 8192
 """Words of the mask that the gathering program holds: as many rows of it as fit."""

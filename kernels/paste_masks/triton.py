@@ -9,8 +9,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.interpreting import INTERPRETED, device, ready
-from kernels.triton_rois import UNFUSED, bits, divided, number
+from kernels.triton.interpreting import INTERPRETED, device, ready
+from kernels.triton.rois import UNFUSED, bits, divided, number
 
 DOWN, ACROSS = 64 if INTERPRETED else 16, 128
 """Pixels of a tile. Not tuned: a row of bits fills a line of the cache. When interpreted a program

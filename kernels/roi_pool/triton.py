@@ -15,8 +15,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.interpreting import device, ready
-from kernels.triton_rois import (
+from kernels.triton.interpreting import device, ready
+from kernels.triton.rois import (
     AT_ONCE,
     SIDE,
     UNFUSED,

@@ -22,11 +22,11 @@ from kernels.box_iou import triton as box_iou
 from kernels.conformance.lanes import LANES
 from kernels.crop_masks import triton as crop_masks
 from kernels.cuda.emulation import ORDERS, ordered
-from kernels.interpreting import INTERPRETED
 from kernels.nms import cuda as nms_cuda
 from kernels.nms import tiles
 from kernels.nms import triton as nms
 from kernels.paste_masks import triton as paste_masks
+from kernels.triton.interpreting import INTERPRETED
 from tests.kernels.test_numba_boxes import odd_boxes, some_boxes, some_masks
 
 F32, F64, F16, BF16 = torch.float32, torch.float64, torch.float16, torch.bfloat16

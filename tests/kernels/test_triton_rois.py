@@ -24,7 +24,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import create_function_from_signature
 
 from kernels import operators, roi_align
-from kernels.interpreting import INTERPRETED
+from kernels.triton.interpreting import INTERPRETED
 
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
 LEVELS, ALIGN, POOL, CROP = "multilevel_roi_align", "roi_align", "roi_pool", "crop_and_resize"

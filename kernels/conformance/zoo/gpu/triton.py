@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.conformance import kernel
-from kernels.interpreting import device
+from kernels.triton.interpreting import device
 
 DOWN, ACROSS = 16, 2
 """Pairs of boxes in a program."""

@@ -18,7 +18,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from kernels.interpreting import INTERPRETED, device
+from kernels.triton.interpreting import INTERPRETED, device
 
 BINS = tl.constexpr(64 if INTERPRETED else 8)
 """Bins of a tile. Not tuned: with 256 channels, 128 threads of 16 values each. Interpreted, a

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, no_type_check
 import triton
 import triton.language as tl
 
-from kernels.interpreting import device
-from kernels.triton_rois import (
+from kernels.triton.interpreting import device
+from kernels.triton.rois import (
     AT_ONCE,
     SIDE,
     axis_of,
