@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import kernels
 from kernels.command import command_line
+
+if TYPE_CHECKING:
+    from kernels.conformance.power import Fate
 
 app = typer.Typer(
     help="""The operators of Mask R-CNN, their backends, and the checks for anybody's kernel.
@@ -130,24 +133,24 @@ def zoo(
 
     rows: list[dict[str, Any]] = []
     bad = 0
-    for fate in fates(operator, profile=profile):
-        kernel, said = fate.broken.kernel, fate.broken.equivalent
-        bad += not fate.as_foretold
-        word = "killed" if fate.killed else "equivalent" if said else "SURVIVES"
-        if not fate.as_foretold:
-            word += f", not by {fate.broken.killed_by}"
-        by = ", ".join(fate.killers) or said or ""
-        typer.echo(f"{kernel.operator:<22} {kernel.name:<40} {word}: {by}")
-        about: dict[str, Any] = {
-            "operator": kernel.operator,
-            "name": kernel.name,
-            "fault": fate.broken.fault,
-        }
-        rows.append(about | {"killers": fate.killers, "survived": fate.survived, "why": said})
-    if out is not None:
-        out.write_text(json.dumps(rows, indent=1))
-    typer.echo(f"{len(rows)} broken kernels, {sum(bool(r['killers']) for r in rows)} killed")
+    try:
+        for fate in fates(operator, profile=profile):
+            bad += not fate.as_foretold
+            rows.append(row_of(fate))
+            by = ", ".join(fate.killers) or fate.broken.equivalent or ""
+            typer.echo(f"{rows[-1]['operator']:<22} {rows[-1]['name']:<40} {fate.word}: {by}")
+    finally:  # what was found until Ctrl-C is kept
+        if out is not None:
+            out.write_text(json.dumps(rows, indent=1))
+        typer.echo(f"{len(rows)} broken kernels, {sum(bool(r['killers']) for r in rows)} killed")
     raise typer.Exit(1 if bad else 0)
+
+
+def row_of(fate: "Fate") -> dict[str, Any]:
+    """What became of a broken kernel, as it is written."""
+    broken = fate.broken
+    about = {"operator": broken.kernel.operator, "name": broken.kernel.name, "fault": broken.fault}
+    return {**about, "killers": fate.killers, "survived": fate.survived, "why": broken.equivalent}
 
 
 def zoo_by_lane(lanes: list[str], profile: str, out: Path | None) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from reports.page import write
@@ -145,17 +144,18 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 
 
 def kill_picture(rows: Rows) -> bytes:
-    """Broken kernels by checks, a square where the one is caught by the other."""
-    checks = list(dict.fromkeys(name for row in rows for name in row["killers"]))
-    grid = np.array([[name in row["killers"] for name in checks] for row in rows], float)
-    figure = Figure(figsize=(0.28 * len(checks) + 4.5, 0.17 * len(rows) + 2), layout="constrained")
+    """How many broken kernels each check catches, and how many of them no other check does."""
+    caught = Counter(name for row in rows for name in row["killers"])
+    alone = Counter(row["killers"][0] for row in rows if len(row["killers"]) == 1)
+    checks = [name for name, _ in caught.most_common()][::-1]
+    figure = Figure(figsize=(8, 0.19 * len(checks) + 1.2), layout="constrained")
     axes = figure.add_subplot()
-    y, x = np.nonzero(grid)
-    axes.scatter(x, y, marker="s", s=18, color=OKABE_ITO[0])
-    axes.set_xticks(range(len(checks)), checks, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(rows)), [f"{r['operator']}: {r['name']}" for r in rows], fontsize=6)
-    axes.set_xlim(-0.6, len(checks) - 0.4)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.grid(alpha=0.2)
-    axes.xaxis.tick_top()
+    axes.barh(checks, [caught[c] for c in checks], color=OKABE_ITO[5], label="caught")
+    axes.barh(checks, [alone[c] for c in checks], color=OKABE_ITO[0], label="by no other check")
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xlabel(f"broken kernels, of {len(rows)} tried")
+    axes.margins(y=0.01)
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
     return png(figure)

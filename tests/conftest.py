@@ -24,6 +24,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fixtures-dir", metavar="DIR", help="folder with golden files and real data")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of a lane that cannot run here is skipped, with what it lacks."""
+    from kernels.conformance.lanes import LANES
+
+    for item in items:
+        for mark in item.iter_markers("lane"):
+            missing = LANES[mark.args[0]].missing()
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=f"lane {mark.args[0]} not run: {missing}"))
+
+
 def pytest_report_header(config: pytest.Config) -> list[str]:
     backends = "; ".join(f"{name}: {', '.join(op.backends)}" for name, op in operators().items())
     where = config.getoption("--fixtures-dir") or "none, so tests on real data are skipped"

@@ -27,6 +27,12 @@ class Fate:
         return bool(self.killers)
 
     @property
+    def word(self) -> str:
+        """What became of it, and whether not by the check that was to catch it."""
+        word = "killed" if self.killed else "equivalent" if self.broken.equivalent else "SURVIVES"
+        return word if self.as_foretold else f"{word}, not by {self.broken.killed_by}"
+
+    @property
     def as_foretold(self) -> bool:
         """Killed by the check named, or not at all where no check can tell it from a right one."""
         if self.broken.equivalent is not None:

@@ -18,6 +18,7 @@ from kernels.cuda.emulation import ORDERS, ordered
 from kernels.paste_masks import cuda as paste_masks
 from kernels.roi_pool import cuda as roi_pool
 
+pytestmark = pytest.mark.lane("emulated")
 POOLS = {
     "roi_pool": (kernels.roi_pool, {"spatial_scale": 0.25}),
     "crop_and_resize": (kernels.crop_and_resize, {"extrapolation_value": -2.0}),

@@ -10,6 +10,7 @@ from kernels import multilevel_roi_align, roi_align
 from kernels.cuda.emulation import ORDERS, ordered
 from kernels.multilevel_roi_align import cuda
 
+pytestmark = pytest.mark.lane("emulated")
 SCALES = (1 / 4, 1 / 8, 1 / 16)
 LAST, PLAIN = torch.channels_last, torch.contiguous_format
 OPTIONS = [

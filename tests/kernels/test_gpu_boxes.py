@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+pytest.importorskip("triton")
 from triton import compile as compiled
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
