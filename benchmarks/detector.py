@@ -113,7 +113,8 @@ def training(trial: Trial) -> Callable[[str, Path], Work]:
 
         def step() -> None:
             model.zero_grad(set_to_none=True)
-            losses = model.losses(images, targets, generator(0, "sampling"))
+            draws = [generator(i, "sampling") for i in range(len(targets))]
+            losses = model.losses(images, targets, draws)
             torch.stack(list(losses.values())).sum().backward()
 
         return step

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import kernels
+from mrcnn.averages import average
 from mrcnn.boxes import clip, decode, encode, large_enough
 from mrcnn.structures import Detections
 
@@ -98,10 +99,9 @@ def box_losses(
     wanted = encode(boxes[positive], rois[positive], WEIGHTS)
     error = deltas[positive, column(labels[positive], deltas.shape[1])] - wanted
     smooth = F.smooth_l1_loss(error, torch.zeros_like(error), beta=beta, reduction="sum")
-    count = max(len(labels), 1)
     return {
-        "class": F.cross_entropy(logits, labels, reduction="sum") / count,
-        "box": (smooth + 0.0 * deltas.sum()) / count,
+        "class": average(F.cross_entropy(logits, labels, reduction="sum"), len(labels)),
+        "box": average(smooth + 0.0 * deltas.sum(), len(labels)),
     }
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import kernels
+from mrcnn.averages import average
 from mrcnn.box_head import column
 
 
@@ -99,7 +100,8 @@ class SigmoidMaskLoss:
         chosen = _of_class(logits, labels, logits.shape[1])
         if not len(chosen):
             return logits.sum() * 0.0
-        return F.binary_cross_entropy_with_logits(chosen, targets)
+        entropy = F.binary_cross_entropy_with_logits(chosen, targets, reduction="sum")
+        return average(entropy, targets.numel())
 
     def probabilities(
         self, logits: Float[Tensor, "n k m m"], labels: Int[Tensor, " n"]
@@ -136,7 +138,8 @@ class SoftmaxMaskLoss:
             return logits.sum() * 0.0
         background = logits.shape[1] - 1
         inside = column(labels, background)[:, None, None]
-        return F.cross_entropy(logits, torch.where(targets >= 0.5, inside, background))
+        wanted = torch.where(targets >= 0.5, inside, background)
+        return average(F.cross_entropy(logits, wanted, reduction="sum"), wanted.numel())
 
     def probabilities(
         self, logits: Float[Tensor, "n k m m"], labels: Int[Tensor, " n"]

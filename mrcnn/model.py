@@ -1,6 +1,6 @@
 """Mask R-CNN, put together: `losses` to train it, `predict` to use it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -62,28 +62,33 @@ class MaskRCNN(nn.Module):
         return next(self.parameters()).device
 
     def losses(
-        self, images: Images, targets: list[Targets], generator: torch.Generator
+        self, images: Images, targets: list[Targets], generators: Sequence[torch.Generator]
     ) -> dict[str, Float[Tensor, ""]]:
         """Each term of the training loss by name; their sum is what is minimised.
 
-        generator   draws which anchors and RoIs are looked at; on the CPU
+        generators   one per image, on the CPU: each draws which of its image's anchors and RoIs are
+                     looked at, whatever batch the image is in
+
         Source: He et al. 2017, sec. 3: L = L_cls + L_box + L_mask, plus the RPN's two.
         """
         pyramid = self.backbone(images.pixels)
         logits, deltas = self.rpn(pyramid)
         anchors = self.config.rpn.anchors(pyramid)
-        losses = rpn_losses(self.config.rpn, logits, deltas, anchors, targets, generator)
+        losses = rpn_losses(self.config.rpn, logits, deltas, anchors, targets, generators)
         proposals = propose(self.config.rpn, logits, deltas, anchors, images.sizes, training=True)
-        rois, index, labels = self.sample_rois(proposals, targets, generator)
+        rois, index, labels = self.sample_rois(proposals, targets, generators)
         return losses | self.roi_losses(pyramid, rois, index, labels, targets)
 
     def sample_rois(
-        self, proposals: list[Tensor], targets: list[Targets], generator: torch.Generator
+        self,
+        proposals: list[Tensor],
+        targets: list[Targets],
+        generators: Sequence[torch.Generator],
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Per image: the RoIs to train on, positives first, the object of each, and its label."""
         config = self.config
         rois, index, labels = [], [], []
-        for boxes, target in zip(proposals, targets, strict=True):
+        for boxes, target, generator in zip(proposals, targets, generators, strict=True):
             if config.add_ground_truth:
                 boxes = torch.cat([boxes, target.boxes])
             match = config.roi_matching(kernels.box_iou(target.boxes, boxes))

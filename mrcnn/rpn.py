@@ -1,5 +1,6 @@
 """The region proposal network: what in the image may be an object, whatever its class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 import kernels
 from mrcnn.anchors import Anchors
+from mrcnn.averages import average
 from mrcnn.boxes import clip, decode, encode, large_enough
 from mrcnn.matching import Matching, sample
 from mrcnn.structures import Pyramid, Targets
@@ -110,17 +112,17 @@ def rpn_losses(
     deltas: list[Float[Tensor, "n _a 4"]],
     anchors: list[Float[Tensor, "_a 4"]],
     targets: list[Targets],
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
 ) -> dict[str, Float[Tensor, ""]]:
     """Binary cross-entropy of objectness and smooth L1 of the deltas of positive anchors.
 
-    Both are averaged over all sampled anchors of the batch.
+    Both are averaged over all sampled anchors of the batch, which each image's generator draws.
     Source: Ren et al. 2015, eq. 1, with the normaliser of Detectron and torchvision.
     """
     every = torch.cat(anchors)
     all_logits, all_deltas = torch.cat(logits, 1), torch.cat(deltas, 1)
     chosen_logits, wanted_logits, errors = [], [], []
-    for i, target in enumerate(targets):
+    for i, (target, generator) in enumerate(zip(targets, generators, strict=True)):
         match = spec.matching(kernels.box_iou(target.boxes, every))
         positive, negative = sample(
             match.state, spec.anchors_per_image, spec.positive_fraction, generator
@@ -131,10 +133,10 @@ def rpn_losses(
             wanted = encode(target.boxes[match.index[positive]], every[positive])
             errors.append(all_deltas[i][positive] - wanted)
     chosen, wanted = torch.cat(chosen_logits), torch.cat(wanted_logits).float()
-    count = max(len(chosen), 1)
+    entropy = F.binary_cross_entropy_with_logits(chosen, wanted, reduction="sum")
     return {
-        "objectness": F.binary_cross_entropy_with_logits(chosen, wanted, reduction="sum") / count,
-        "proposal box": smooth_l1(errors, spec.beta, all_deltas) / count,
+        "objectness": average(entropy, len(chosen)),
+        "proposal box": average(smooth_l1(errors, spec.beta, all_deltas), len(chosen)),
     }
 
 

@@ -138,7 +138,8 @@ def train(
         examples = batches[step][part :: spec.accumulate]
         targets = [e.targets.to(model.device) for e in examples]
         images = model.images([e.image for e in examples])
-        return model.losses(images, targets, generator(trial.seed, "sampling", step, part))
+        draws = [generator(trial.seed, "sampling", step, e.image_id) for e in examples]
+        return model.losses(images, targets, draws)
 
     timer = progress.phase("train", spec.steps)
     state = out / "resume.pt"

@@ -150,7 +150,8 @@ def test_losses_and_gradients_equal_those_of_a_cpu(base):
         for device in ("cpu", "cuda"):
             model = MaskRCNN(at_scale(BASES[base], "smoke").model).to(device)
             images, targets = a_batch(model)
-            losses = model.losses(images, [t.to(device) for t in targets], generator(0))
+            draws = [generator(i) for i in range(len(targets))]
+            losses = model.losses(images, [t.to(device) for t in targets], draws)
             torch.stack(list(losses.values())).sum().backward()
             gradients = {n: p.grad.cpu() for n, p in model.named_parameters()}
             found[device] = {k: v.detach().cpu() for k, v in losses.items()}, gradients

@@ -62,7 +62,7 @@ def test_every_swap_trains_and_predicts(base, op, loss, head, agnostic):
         )
     )
     images, targets = a_batch(model)
-    losses = model.losses(images, targets, generator(0))
+    losses = model.losses(images, targets, [generator(0)] * len(targets))
     assert set(losses) == {"objectness", "proposal box", "class", "box", "mask"}
     torch.stack(list(losses.values())).sum().backward()
     without = [
@@ -77,7 +77,7 @@ def test_every_swap_trains_and_predicts(base, op, loss, head, agnostic):
 def test_box_detectors_have_no_masks():
     model = MaskRCNN(config("FPN", mask_head=None))
     images, targets = a_batch(model)
-    assert "mask" not in model.losses(images, targets, generator(0))
+    assert "mask" not in model.losses(images, targets, [generator(0)] * len(targets))
     assert model.eval().predict(images)[0].mask_probabilities is None
 
 
@@ -89,7 +89,7 @@ def test_images_without_objects_train_and_predict(base, backend):
     empty = targets[0][torch.zeros(0, dtype=torch.long)]
     with using(roi_align=backend):
         for some in ([empty, targets[1]], [empty, empty]):
-            losses = model.losses(images, some, generator(0))
+            losses = model.losses(images, some, [generator(0)] * len(some))
             assert all(bool(v.isfinite()) for v in losses.values())
             torch.stack(list(losses.values())).sum().backward()
 
@@ -134,7 +134,7 @@ def test_building_leaves_the_global_generator_alone():
 def test_the_same_step_twice_is_bitwise_the_same():
     model = MaskRCNN(config("C4"))
     images, targets = a_batch(model)
-    once, again = (model.losses(images, targets, generator(3)) for _ in range(2))
+    once, again = (model.losses(images, targets, [generator(3)] * len(targets)) for _ in range(2))
     assert all(torch.equal(once[k], again[k]) for k in once)
 
 
@@ -150,7 +150,7 @@ def test_presets_bring_themselves_to_a_smoke_scale(name):
     trial = at_scale(PRESETS[name], "smoke")
     model = MaskRCNN(trial.model)
     images, targets = a_batch(model)
-    model.losses(images, targets, generator(0))
+    model.losses(images, targets, [generator(0)] * len(targets))
 
 
 def test_paper_sizes_of_r50_c4_and_fpn():
