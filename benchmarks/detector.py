@@ -14,8 +14,8 @@ from mrcnn.config import Trial
 from mrcnn.data.loader import Batches
 from mrcnn.data.shapes import Shapes
 from mrcnn.evaluate import detect
-from mrcnn.mask_head import Paste
 from mrcnn.model import MaskRCNN
+from mrcnn.paste import Paste
 from mrcnn.presets import R50_C4, R50_FPN, at_scale
 from mrcnn.seeds import generator
 from mrcnn.spec import vary

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import kernels
+from kernels.conformance.zoo.gpu import PLANTED
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMED_MAPS = ("roi_align", "roi_align, training", "multilevel_roi_align")
@@ -84,7 +85,6 @@ def checked() -> list[Step]:
     """What is checked, as many at a time as there are processors to feed, what matters most first:
     our kernels, the bugs that must be caught, our kernels under the sanitizer, torchvision's.
     """
-    zoo = ("kernels", "zoo", "--lane", "gpu", "--profile", "quick")
     ours = [_check(op, one, "gpu") for one in ("cuda", "triton") for op in kernels.operators()]
     watched = [_check(op, one, SANITIZED) for one in ("cuda", "triton") for op in WATCHED]
     theirs = [
@@ -92,7 +92,17 @@ def checked() -> list[Step]:
         for name, op in kernels.operators().items()
         if "torchvision" in op.backends
     ]
-    return [Step(name="zoo", command=zoo, limit_s=300), *ours, *watched, *theirs]
+    return [*ours, *specimens(), *watched, *theirs]
+
+
+def specimens() -> list[Step]:
+    """Each bug that GPU code has, on the GPU and under the sanitizer."""
+    lanes = ("--lane", "gpu", "--lane", SANITIZED)
+    zoo = ("kernels", "zoo", *lanes, "--profile", "quick", "--specimen")
+    return [
+        Step(name=f"zoo {one.title.replace('/', ' ')}", command=(*zoo, one.title), limit_s=240)
+        for one in PLANTED
+    ]
 
 
 def _check(operator: str, backend: str, lane: str) -> Step:
@@ -113,7 +123,7 @@ def everything(folder: Path, rounds: int, minutes: float) -> list[dict[str, Any]
     folder.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * minutes
     found = [step.run(folder, until - time.monotonic()) for step in timed(rounds)]
-    jobs = max(1, len(os.sched_getaffinity(0)) - 2)
+    jobs = len(os.sched_getaffinity(0))
 
     def one(step: Step) -> dict[str, Any]:
         left_s = until - time.monotonic()
@@ -145,7 +155,7 @@ def gathered(steps: Sequence[Mapping[str, Any]], made_by: Mapping[str, Any]) -> 
             kept["timings"] += found.get("timings", [])
             kept["detector"] += found.get("detector", [])
         elif found:
-            kept["zoo" if step["step"] == "zoo" else "outcomes"] += found
+            kept["zoo" if step["step"].startswith("zoo ") else "outcomes"] += found
     about = [{k: v for k, v in step.items() if k != "found"} for step in steps]
     text = json.dumps({**kept, "steps": about, "made_by": dict(made_by)})
     whole: dict[str, Any] = json.loads(text.replace(f"{ROOT}/", ""))

@@ -12,9 +12,10 @@ from torch import Tensor
 from benchmarks.workloads import WORKLOADS, Arguments, Place, Workload
 
 CONFIDENCE = 0.95
-FLUSHED, FLUSHES = 2**30, 10
-"""Bytes written between two samples on a GPU, and how often: more than any second-level cache, for
-some 2 ms, in which the call to be timed is prepared."""
+FLUSHED, WRITES, READS = 2**30, 6, 3
+"""Bytes written and then read between two samples on a GPU, and how often: more than any
+second-level cache, for some 2 ms, in which the call to be timed is prepared. The reads come last:
+else the call would have to store what was written before it."""
 TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "float16": 1e-2, "bfloat16": 6e-2}
 """Of the reference's largest value: enough for rounding, not for a wrong pixel."""
 
@@ -138,8 +139,10 @@ def capturable(workload: Workload, function: Callable[..., Tensor], place: Place
 def _between_events(run: Callable[[], object]) -> float:
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     written = torch.empty(FLUSHED, dtype=torch.uint8, device="cuda")
-    for _ in range(FLUSHES):
+    for _ in range(WRITES):
         written.fill_(1)
+    for _ in range(READS):
+        written.view(torch.int64).sum()
     start.record()
     run()
     end.record()

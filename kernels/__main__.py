@@ -121,6 +121,10 @@ def zoo(
         list[str] | None,
         typer.Option(help="Bugs that GPU code has, in this lane instead; may be repeated."),
     ] = None,
+    specimen: Annotated[
+        list[str] | None,
+        typer.Option(help="With --lane: only this one, as cuda/roi_align/race; may be repeated."),
+    ] = None,
     profile: Annotated[str, typer.Option(help="quick, ci or nightly.")] = "ci",
     out: Annotated[Path | None, typer.Option(help="Write the kill table as JSON.")] = None,
 ) -> None:
@@ -128,7 +132,9 @@ def zoo(
     if lane:
         if operator is not None:
             raise ValueError("choose --operator or --lane: the zoo of GPU bugs has its own")
-        raise typer.Exit(0 if zoo_by_lane(lane, profile, out) else 1)
+        raise typer.Exit(0 if zoo_by_lane(lane, specimen or [], profile, out) else 1)
+    if specimen:
+        raise ValueError("--specimen goes with --lane: it names one of the zoo of GPU bugs")
     from kernels.conformance.power import fates
 
     rows: list[dict[str, Any]] = []
@@ -153,13 +159,13 @@ def row_of(fate: "Fate") -> dict[str, Any]:
     return {**about, "killers": fate.killers, "survived": fate.survived, "why": broken.equivalent}
 
 
-def zoo_by_lane(lanes: list[str], profile: str, out: Path | None) -> bool:
+def zoo_by_lane(lanes: list[str], specimens: list[str], profile: str, out: Path | None) -> bool:
     """Print and write what lanes see of the bugs that GPU code has; whether all is as foretold."""
     from kernels.conformance.by_lane import fates_by_lane
 
     rows = []
     try:
-        for row in fates_by_lane(lanes, profile=profile, every_check=False):
+        for row in fates_by_lane(lanes, specimens, profile=profile, every_check=False):
             rows.append(row)
             by = ", ".join(row["killers"]) or row["why"]
             word = row["verdict"] + ("" if row["as_foretold"] else ", not foretold")

@@ -17,11 +17,16 @@ DEEP = "deep"
 
 
 def fates_by_lane(
-    lanes: Sequence[str] = (), *, profile: str = "quick", every_check: bool = True
+    lanes: Sequence[str] = (),
+    specimens: Sequence[str] = (),
+    *,
+    profile: str = "quick",
+    every_check: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Put each specimen under checks in each of its lanes, the weakest first; a row for each.
 
     lanes         only these; empty: all
+    specimens     only these, by title; empty: all
     every_check   of its operator, in all its dtypes; otherwise the one that must catch it there,
                   or the oracle and those that catch it elsewhere, in the dtype that it shows in
 
@@ -29,12 +34,16 @@ def fates_by_lane(
     or "not run"), killers, expected ("killed by CHECK", "by luck", "unseen" or "sound"), why, and
     as_foretold. What is killed has the first finding for `why`; what is not run, what is missing.
 
-    Raises ValueError for a lane there is not.
+    Raises ValueError for a lane or a specimen there is not.
     """
+    titled = {specimen.title: specimen for specimen in PLANTED}
     for lane in lanes:
         if lane not in LANES:
             raise ValueError(unknown(lane, LANES, "lane"))
-    for specimen in PLANTED:
+    for title in specimens:
+        if title not in titled:
+            raise ValueError(unknown(title, titled, "specimen"))
+    for specimen in [titled[title] for title in specimens or titled]:
         for lane in FILES[specimen.file]:
             if not lanes or lane in lanes:
                 yield fate(specimen, lane, profile=profile, every_check=every_check)

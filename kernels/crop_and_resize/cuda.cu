@@ -84,7 +84,7 @@ extern "C" __global__ void crop_and_resize(
     const Lanes* lower = maps + (bin.image * shape.height + bin.row.next) * shape.width * groups;
     const long long left = bin.column.pixel * groups, right = bin.column.next * groups;
     const REAL down = bin.row.rest, across = bin.column.rest;
-    for (long long group = threadIdx.x; group < groups; group += blockDim.x) {
+    for (long long group = first_group(); group < groups; group += groups_at_once()) {
         Lanes found;
         if (bin.image < 0) {
             for (int i = 0; i < LANES; ++i) found.at[i] = narrow<SCALAR>((REAL)outside);
@@ -115,7 +115,7 @@ extern "C" __global__ void crop_and_resize_add(
     REAL* upper = sums + (bin.image * shape.height + row.pixel) * shape.width * shape.channels;
     REAL* lower = sums + (bin.image * shape.height + row.next) * shape.width * shape.channels;
     const long long groups = shape.channels / LANES;
-    for (long long group = threadIdx.x; group < groups; group += blockDim.x) {
+    for (long long group = first_group(); group < groups; group += groups_at_once()) {
         const Lanes grad = grads[index * groups + group];
         for (int i = 0; i < LANES; ++i) {
             const REAL above = widen(grad.at[i]) * (1 - row.rest);

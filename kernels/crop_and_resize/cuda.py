@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.cuda import scalars
-from kernels.cuda.bins import CHANNELS, Shape, division, empty, pixels_first, program_of, tiles
+from kernels.cuda.bins import CHANNELS, Shape, division, empty, program_of, tiles
+from kernels.cuda.layout import pixels_first
 
 PROGRAM = program_of(Path(__file__).with_name("cuda.cu"))
 

@@ -13,6 +13,10 @@ __device__ inline long long image_of(const COORD* roi, long long n) {
     return roi[0] > -1 && roi[0] < n ? (long long)roi[0] : -1;
 }
 
+// Which groups of channels this thread takes: blocks along y take turns.
+__device__ inline long long first_group() { return blockIdx.y * blockDim.x + threadIdx.x; }
+__device__ inline long long groups_at_once() { return (long long)gridDim.y * blockDim.x; }
+
 typedef REAL Sums[TILE][TILE][CHANNELS];
 
 struct Tile {

@@ -12,6 +12,8 @@ from kernels.cuda.program import Program
 
 TILE, CHANNELS = 8, 64
 """Of a block of the deterministic backward pass: pixels along a side of its tile; its threads."""
+ACROSS = 32
+"""Threads of a block that read a pixel together, 16 bytes each."""
 
 
 class Shape(ctypes.Structure):
@@ -31,25 +33,22 @@ def tiles(maps: Sequence[int]) -> int:
     return int(n * -(-height // TILE) * -(-width // TILE) * -(-channels // CHANNELS))
 
 
-def pixels_first(tensor: Tensor) -> Tensor:
-    """The tensor (n, c, h, w) in memory as (n, h, w, c), copied where it is not so."""
-    return tensor.contiguous(memory_format=torch.channels_last)
-
-
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """An undefined tensor (n, c, h, w), in memory as `pixels_first` has it."""
     return torch.empty(shape, dtype=dtype, device=device, memory_format=torch.channels_last)
 
 
-def division(bins: Tensor, *others: Tensor) -> tuple[int, int, tuple[int, int]]:
+def division(bins: Tensor, *others: Tensor) -> tuple[int, tuple[int, int], tuple[int, int]]:
     """How threads share bins (k, c, oh, ow): channels that one takes at once, grid, block.
 
-    As many channels as 16 bytes hold, fewer where they do not divide c or some memory is off.
+    As many channels as 16 bytes hold, fewer where they do not divide c or some memory is off. A
+    block takes some bins in ACROSS times as many channels; all bins come before the next channels,
+    so that what is read of the maps meanwhile stays in the second-level cache.
     """
     k, channels, rows, columns = bins.shape
     starts = (t.data_ptr() // t.itemsize for t in (bins, *others))
     lanes = math.gcd(16 // bins.itemsize, channels, *starts)
     groups = channels // lanes
-    across = min(64, max(4, 1 << (groups - 1).bit_length()))
+    across = min(ACROSS, max(4, 1 << (groups - 1).bit_length()))
     down = 256 // across
-    return lanes, -(-k * rows * columns // down) * bool(groups), (across, down)
+    return lanes, (-(-k * rows * columns // down), -(-groups // across)), (across, down)

@@ -4,43 +4,47 @@
 // RoI and LANES * VECTOR of its channels: LANES threads read a pixel in loads of VECTOR channels,
 // and THREADS / LANES bins are under way at once. What the bins read is found once per block: rows
 // times columns of taps. A block's channels are one or two cache lines of a pixel, so that pixels
-// which neighbouring bins share stay in the first-level cache.
+// which neighbouring bins share stay in the first-level cache. All items come before the next slice
+// of the channels: what the blocks under way read of the maps is then a slice of them, which stays in
+// the second-level cache though RoIs come in any order.
 //
 // Bytes: forward, the pixels that any RoI reads once, and k * c * bins written. Backward, as many
 // gradients read, and the maps written: by atomics (zeroed first, each pixel of a RoI added once)
 // or by `gather` (each pixel written once). All are bound by memory: some 2 operations per byte.
 //
 // Defines: SCALAR of maps and gradients, REAL to sum in, COORD of RoIs; THREADS of a block; LANES
-// that read a pixel together, BROAD that add to one by atomics, VECTOR channels of a load; SIDE of
+// that read a pixel together, BROAD that add to one by atomics, VECTOR channels of a load, LOADS of a
+// pixel by a thread of `mean`; SIDE of
 // the tiles of `gather`; TAPS of a RoI along an axis, at most; PLANES values of a tile in which the
 // result is turned to (k, c, bins), 0 to write it as (k, bins, c); MAXIMUM of samples, 0 for their
 // mean.
 #include "rois.cuh"
 
 constexpr int BINS = TAPS / 2;             // along an axis, at most
-constexpr int AHEAD = 4;                   // loads under way in a thread
+constexpr int AHEAD = LOADS > 1 ? 3 : 4;   // pixels that a thread has under way
 constexpr int WARPS = THREADS / 32;
 #define LOWEST REAL(__int_as_float(0xff800000)) // -infinity
 
 // What a thread works on: channels `channel` to channel + VECTOR, if those are there, of item
 // `item` of the grid (a RoI or a tile), and within it every `groups`-th bin or pixel from `group`.
-template <int Lanes>
+// With Loads it has as many again, Lanes * VECTOR channels further on.
+template <int Lanes, int Loads = 1>
 struct Share {
     static constexpr int groups = THREADS / Lanes;
-    static constexpr int slice = Lanes * VECTOR;  // channels of a block
+    static constexpr int slice = Lanes * VECTOR * Loads;  // channels of a block
     long long item, channel;
     int lane, group;
     bool active;
 };
 
-template <int Lanes>
-__device__ inline Share<Lanes> share_of(long long channels)
+template <int Lanes, int Loads = 1>
+__device__ inline Share<Lanes, Loads> share_of(long long channels)
 {
-    constexpr int slice = Share<Lanes>::slice;
-    const unsigned slices = unsigned((channels + slice - 1) / slice);
+    constexpr int slice = Share<Lanes, Loads>::slice;
+    const unsigned items = gridDim.x / unsigned((channels + slice - 1) / slice);
     const int lane = int(threadIdx.x) % Lanes;
-    const long long channel = (long long)(blockIdx.x % slices) * slice + lane * VECTOR;
-    return {blockIdx.x / slices, channel, lane, int(threadIdx.x) / Lanes, channel < channels};
+    const long long channel = (long long)(blockIdx.x / items) * slice + lane * VECTOR;
+    return {blockIdx.x % items, channel, lane, int(threadIdx.x) / Lanes, channel < channels};
 }
 
 // VECTOR channels as they lie in memory: widened when they are used, so that loads follow loads.
@@ -89,22 +93,23 @@ __device__ inline void add(REAL *to, const REAL (&from)[VECTOR])
 }
 
 // The values of a RoI's bins on their way to pooled, laid out as PLANES says.
+template <class Share>
 struct Result {
     SCALAR *pooled;
     long long bins, channels;
-    Share<LANES> share;
+    Share share;
     SCALAR *tile;  // shared, of PLANES values
 
     __device__ int pitch() const { return int(bins) | 1; }  // odd: no two lanes meet in a bank
 
-    __device__ void put(int bin, const REAL (&value)[VECTOR]) const
+    __device__ void put(int bin, const REAL (&value)[VECTOR], int further = 0) const
     {
         if (!share.active) return;
 #if PLANES
         for (int v = 0; v < VECTOR; v++)
-            tile[(share.lane * VECTOR + v) * pitch() + bin] = narrow<SCALAR>(value[v]);
+            tile[(share.lane * VECTOR + further + v) * pitch() + bin] = narrow<SCALAR>(value[v]);
 #else
-        store(pooled + (share.item * bins + bin) * channels + share.channel, value);
+        store(pooled + (share.item * bins + bin) * channels + share.channel + further, value);
 #endif
     }
 
@@ -148,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) mean(Task task,
 {
     __shared__ Taps<BINS, TAPS> rows, columns;
     __shared__ SCALAR tile[PLANES + 1];
-    const auto share = share_of<LANES>(task.channels);
+    const auto share = share_of<LANES, LOADS>(task.channels);
     const Window window = window_of(task, rois, levels, share.item);
     fill(rows, columns, window, task);
 
@@ -157,30 +162,39 @@ extern "C" __global__ void __launch_bounds__(THREADS) mean(Task task,
     const SCALAR *plane = map_of(window.level, map0, map1, map2, map3, map4, map5, map6, map7)
         + window.image * window.rows.length * pitch + share.channel;
     const int wide = int(task.wide), bins = int(task.high) * wide;
-    const Result result = {pooled, bins, task.channels, share, tile};
+    const Result<Share<LANES, LOADS>> result = {pooled, bins, task.channels, share, tile};
+    const int down = share.groups / wide, across = share.groups % wide;
+    int p = share.group / wide, q = share.group % wide;
     for (int bin = share.group; bin < bins; bin += share.groups) {
-        const int p = bin / wide, q = bin % wide;
         const int from = columns.start[q], to = share.active ? columns.end[q] : from;
-        REAL sum[VECTOR] = {};
+        REAL sum[LOADS][VECTOR] = {};
         for (int i = rows.start[p]; i < rows.end[p]; i++) {
             const Tap row = rows.at[i];
             const Packed *line = reinterpret_cast<const Packed *>(plane + row.pixel * pitch);
             for (int j = from; j < to; j += AHEAD) {
-                Packed read[AHEAD];
+                Packed read[AHEAD][LOADS];
                 REAL weight[AHEAD];
 #pragma unroll
                 for (int a = 0; a < AHEAD; a++)
                     if (j + a < to) {
                         const Tap column = columns.at[j + a];
-                        read[a] = line[column.pixel * step];
+                        for (int u = 0; u < LOADS; u++)
+                            read[a][u] = line[column.pixel * step + u * LANES];
                         weight[a] = row.weight * column.weight;
                     }
 #pragma unroll
                 for (int a = 0; a < AHEAD; a++)
-                    if (j + a < to) axpy(sum, weight[a], read[a]);
+                    if (j + a < to)
+                        for (int u = 0; u < LOADS; u++) axpy(sum[u], weight[a], read[a][u]);
             }
         }
-        result.put(bin, sum);
+        for (int u = 0; u < LOADS; u++) result.put(bin, sum[u], u * LANES * VECTOR);
+        p += down;
+        q += across;
+        if (q >= wide) {
+            q -= wide;
+            p++;
+        }
     }
     result.finish();
 }
@@ -226,7 +240,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) by_samples(Task task,
         + window.image * rows.length * width * channels + share.channel;
     const int wide = int(task.wide), bins = int(task.high) * wide;
     const bool some = rows.samples > 0 && columns.samples > 0;
-    const Result result = {pooled, bins, channels, share, tile};
+    const Result<Share<LANES>> result = {pooled, bins, channels, share, tile};
     for (int bin = share.group; bin < bins; bin += share.groups) {
         REAL best[VECTOR], value[VECTOR];
         int which[VECTOR];
@@ -562,40 +576,4 @@ extern "C" __global__ void __launch_bounds__(THREADS) gather(Task task,
         if (y < level.height && x < level.width)
             store(to + (y * level.width + x) * channels, sum[e]);
     }
-}
-
-// (batch, rows, columns) as (batch, columns, rows), through a tile that is read along one and
-// written along the other.
-template <class From, class To>
-__device__ inline void turn_tile(
-    From (&tile)[32][33], const From *from, To *to, long long rows, long long columns)
-{
-    const unsigned across = unsigned((columns + 31) / 32), down = unsigned((rows + 31) / 32);
-    const long long x = blockIdx.x % across * 32, y = blockIdx.x / across % down * 32;
-    const long long start = blockIdx.x / across / down * rows * columns;
-    const int lane = threadIdx.x % 32;
-    for (int i = threadIdx.x / 32; i < 32; i += WARPS)
-        if (y + i < rows && x + lane < columns)
-            tile[i][lane] = from[start + (y + i) * columns + x + lane];
-    __syncthreads();
-    for (int i = threadIdx.x / 32; i < 32; i += WARPS)
-        if (x + i < columns && y + lane < rows)
-            to[start + (x + i) * rows + y + lane] = narrow<To>(widen(tile[lane][i]));
-}
-
-//   from   (batch, rows, columns)
-//   to     (batch, columns, rows)
-extern "C" __global__ void __launch_bounds__(THREADS) turn(
-    const SCALAR *from, SCALAR *to, long long rows, long long columns)
-{
-    __shared__ SCALAR tile[32][33];
-    turn_tile(tile, from, to, rows, columns);
-}
-
-// As `turn`, from sums.
-extern "C" __global__ void __launch_bounds__(THREADS) turn_sums(
-    const REAL *from, SCALAR *to, long long rows, long long columns)
-{
-    __shared__ REAL tile[32][33];
-    turn_tile(tile, from, to, rows, columns);
 }

@@ -25,12 +25,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kernels.cuda import Program, scalars
+from kernels.cuda.layout import as_its_map, pixels_first
 from kernels.op import layout_of
 
 PROGRAM = Program(Path(__file__).with_name("cuda.cu"))
 THREADS = 128
 LANES = 8
 """Threads of a block that read a pixel together, 16 bytes each: one cache line."""
+MANY = 4096
+"""Blocks of `mean` from which on a thread reads two cache lines of a pixel: what it does for each
+tap, the reads and sums aside, is then done for twice the channels."""
 BROAD = 16
 """Threads that add to a pixel by atomics: fewer blocks, each of which sorts what its RoI reads."""
 SIDE = 8
@@ -94,13 +98,13 @@ def multilevel_roi_align(
     if layout_of(features[0]) == torch.channels_last:
         pitch = 0
     call = _call(task, rois, reduce, features, pitch)
-    maps = [_pixels_first(call, f) for f in features]
+    maps = [pixels_first(f) for f in features]
     layout = torch.contiguous_format if pitch else torch.channels_last
     shape = (len(rois), features[0].shape[1], output_size[0], output_size[1])
     pooled = torch.empty(shape, dtype=features[0].dtype, device=rois.device, memory_format=layout)
     given = (*_eight(maps), *_contiguous(rois, levels), pooled)
     if reduce == "mean" and call.tabled:
-        call.launch("mean", *given, items=len(rois))
+        call.launch("mean", *given, items=len(rois), lanes=LANES * call.loads)
     else:
         call.launch("by_samples", *given, None, items=len(rois))
     return pooled
@@ -124,17 +128,17 @@ def backward(
     """
     task = _task(features, rois, output_size, spatial_scales, sampling_ratio, aligned)
     call = _call(task, rois, reduce, [grad, *features], 0)
-    grads, places = _pixels_first(call, grad), _contiguous(rois, levels)
+    grads, places = pixels_first(grad), _contiguous(rois, levels)
     largest = None
     if reduce == "max":
-        maps = [_pixels_first(call, f) for f in features]
+        maps = [pixels_first(f) for f in features]
         largest = torch.empty_like(grads, dtype=torch.int32, memory_format=torch.channels_last)
         call.launch("by_samples", *_eight(maps), *places, None, largest, items=len(rois))
     if torch.are_deterministic_algorithms_enabled() or (reduce == "mean" and not call.tabled):
         found = _gathered(call, grads, places, largest, features)
     else:
         found = _scattered(call, grads, places, largest, features)
-    return [_as_its_map(call, g, f) for g, f in zip(found, features, strict=True)]
+    return [as_its_map(g, f) for g, f in zip(found, features, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +146,14 @@ class _Call:
     """A task, and the program for it.
 
     vector   channels that a thread reads at once
+    loads    how often a thread of `mean` does so at each pixel
     tabled   whether what bins read fits the tables of the kernels for the mean
     """
 
     task: Task
     program: Program
     vector: int
+    loads: int
     tabled: bool
 
     def launch(
@@ -156,12 +162,6 @@ class _Call:
         """A kernel that takes slices of the channels of `items` RoIs or tiles, a block each."""
         grid = items * -(-self.task.channels // (lanes * self.vector))
         self.program.launch(kernel, self.task, *arguments, grid=grid, block=THREADS)
-
-    def turn(self, source: Tensor, target: Tensor, rows: int, columns: int) -> None:
-        """(batch, rows, columns) as (batch, columns, rows), in the dtype of the target."""
-        kernel = "turn" if source.dtype == target.dtype else "turn_sums"
-        grid = len(source) * -(-rows // 32) * -(-columns // 32)
-        self.program.launch(kernel, source, target, rows, columns, grid=grid, block=THREADS)
 
 
 def _call(task: Task, rois: Tensor, reduce: str, maps: Sequence[Tensor], pitch: int) -> _Call:
@@ -174,13 +174,25 @@ def _call(task: Task, rois: Tensor, reduce: str, maps: Sequence[Tensor], pitch: 
     bins, longest = max(task.high, task.wide), max(max(m.shape[2:]) for m in maps)
     taps = bins * 2 * task.ratio if task.ratio else longest + 3 * bins
     size = next((size for size in TAPS if taps <= size), None)
-    program = _program(dtype, rois.dtype, vector, size or TAPS[0], pitch, reduce == "max")
-    return _Call(task=task, program=program, vector=vector, tabled=size is not None)
+    lines, left = divmod(task.channels, LANES * vector)
+    twice = not left and lines % 2 == 0 and lines * len(rois) >= MANY and pitch <= PITCHES[0]
+    program = _program(
+        dtype, rois.dtype, vector, 1 + twice, size or TAPS[0], pitch, reduce == "max"
+    )
+    return _Call(
+        task=task, program=program, vector=vector, loads=1 + twice, tabled=size is not None
+    )
 
 
 @functools.cache
 def _program(
-    maps: torch.dtype, rois: torch.dtype, vector: int, taps: int, pitch: int, maximum: bool
+    maps: torch.dtype,
+    rois: torch.dtype,
+    vector: int,
+    loads: int,
+    taps: int,
+    pitch: int,
+    maximum: bool,
 ) -> Program:
     return PROGRAM.with_defines(
         **scalars(maps, rois),
@@ -188,9 +200,10 @@ def _program(
         LANES=str(LANES),
         BROAD=str(BROAD),
         VECTOR=str(vector),
+        LOADS=str(loads),
         SIDE=str(SIDE),
         TAPS=str(taps),
-        PLANES=str(pitch * LANES * vector),
+        PLANES=str(pitch * LANES * vector * loads),
         MAXIMUM=str(int(maximum)),
     )
 
@@ -255,25 +268,6 @@ def _gathered(
     tiles = sum(len(f) * -(-f.shape[2] // SIDE) * -(-f.shape[3] // SIDE) for f in features)
     call.launch("gather", grads, *places, extents, largest, *_eight(found), items=tiles)
     return found
-
-
-def _pixels_first(call: _Call, tensor: Tensor) -> Tensor:
-    """(n, c, h, w) whose memory is (n, h, w, c): the tensor itself if it is so."""
-    last = torch.channels_last
-    if tensor.is_contiguous(memory_format=last) or not tensor.is_contiguous():
-        return tensor.contiguous(memory_format=last)
-    turned = torch.empty_like(tensor, memory_format=last)
-    call.turn(tensor, turned, tensor.shape[1], tensor.shape[2] * tensor.shape[3])
-    return turned
-
-
-def _as_its_map(call: _Call, found: Tensor, like: Tensor) -> Tensor:
-    """A gradient whose memory is (n, h, w, c), in the dtype and the layout of its map."""
-    if found.is_contiguous() or layout_of(like) == torch.channels_last:
-        return found.to(like.dtype)
-    turned = torch.empty_like(like, memory_format=torch.contiguous_format)
-    call.turn(found, turned, like.shape[2] * like.shape[3], like.shape[1])
-    return turned
 
 
 def _eight(maps: Sequence[Tensor]) -> list[Tensor | None]:

@@ -50,14 +50,15 @@ __device__ inline Side side(COORD low, COORD high, COORD scale) {
 // Where a bin lies, by its index among the bins of all RoIs (k, 5).
 __device__ Bin located(long long index, const COORD* rois, COORD scale, const Shape& shape) {
     const long long rows = shape.rows, columns = shape.columns;
-    const COORD* roi = rois + index / (rows * columns) * 5;
-    const long long p = index / columns % rows, q = index % columns;
+    const long long row = quotient(index, columns), k = quotient(row, rows);
+    const long long p = row - k * rows, q = index - row * columns;
+    const COORD* roi = rois + k * 5;
     const Side down = side(roi[2], roi[4], scale), across = side(roi[1], roi[3], scale);
     const long long image = image_of(roi, shape.n);
-    const long long top = down.first + p * down.count / rows;
-    const long long bottom = down.first + ((p + 1) * down.count + rows - 1) / rows;
-    const long long left = across.first + q * across.count / columns;
-    const long long right = across.first + ((q + 1) * across.count + columns - 1) / columns;
+    const long long top = down.first + quotient(p * down.count, rows);
+    const long long bottom = down.first + quotient((p + 1) * down.count + rows - 1, rows);
+    const long long left = across.first + quotient(q * across.count, columns);
+    const long long right = across.first + quotient((q + 1) * across.count + columns - 1, columns);
     return {
         max(image, 0LL),
         max(top, 0LL),
@@ -115,7 +116,7 @@ extern "C" __global__ void roi_pool(
     const long long index = locate(bins, rois, scale, shape) + threadIdx.y;
     if (index >= shape.k * shape.rows * shape.columns) return;
     const long long groups = shape.channels / LANES;
-    for (long long group = threadIdx.x; group < groups; group += blockDim.x) {
+    for (long long group = first_group(); group < groups; group += groups_at_once()) {
         REAL best[LANES];
         long long place[LANES];
         find(maps, bins[threadIdx.y], group, shape, best, place);
@@ -139,7 +140,7 @@ extern "C" __global__ void roi_pool_add(
     if (index >= shape.k * shape.rows * shape.columns) return;
     const long long groups = shape.channels / LANES;
     const long long plane = bins[threadIdx.y].image * shape.height * shape.width;
-    for (long long group = threadIdx.x; group < groups; group += blockDim.x) {
+    for (long long group = first_group(); group < groups; group += groups_at_once()) {
         REAL best[LANES];
         long long place[LANES];
         find(maps, bins[threadIdx.y], group, shape, best, place);
@@ -161,7 +162,8 @@ extern "C" __global__ void roi_pool_places(
     __shared__ Bin bins[MOST_BINS];
     const long long index = locate(bins, rois, scale, shape) + threadIdx.y;
     if (index >= shape.k * shape.rows * shape.columns) return;
-    for (long long group = threadIdx.x; group < shape.channels / LANES; group += blockDim.x) {
+    const long long groups = shape.channels / LANES;
+    for (long long group = first_group(); group < groups; group += groups_at_once()) {
         REAL best[LANES];
         long long place[LANES];
         find(maps, bins[threadIdx.y], group, shape, best, place);

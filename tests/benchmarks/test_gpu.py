@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.gpu import ROOT, Step, checked, gathered, left_out, timed
 from kernels import operators
+from kernels.conformance.zoo.gpu import PLANTED
 
 WRITES = 'import sys; open(sys.argv[2], "w").write(\'{"timings": [1], "detector": [2]}\'); print(3)'
 FAILS = (
@@ -53,5 +54,5 @@ def test_every_operator_is_checked_on_both_kinds_of_kernel():
     names = {step.name for step in checked()}
     for name in operators():
         assert {f"{name} cuda gpu", f"{name} triton gpu"} <= names
-    assert "zoo" in names
+    assert {f"zoo {p.title.replace('/', ' ')}" for p in PLANTED} <= names
     assert {step.name for step in timed(5)} >= {"float32", "half", "graphs", "detector"}

@@ -60,30 +60,29 @@ def _pool(
     on_map, in_roi = (y < height) & (x < width), (p < high) & (q < wide)
     pixels = maps + image * channels * height * width + y * width + x
     bins = other + row * channels * high * wide + p * wide + q
-    for _ in range(channels):
+    for channel in range(channels):
+        at, into = pixels + channel * height * width, bins + channel * high * wide
         if backward:
-            grad = tl.load(bins, mask=in_roi, other=0.0).to(tl.float32)
+            grad = tl.load(into, mask=in_roi, other=0.0).to(tl.float32)
             part = tl.sum(rows[:, :, None] * grad[:, None, :], axis=0)  # (y, q)
             part = tl.sum(part[:, :, None] * columns[None], axis=1)
             if bug == "race":
-                part += tl.load(pixels, mask=on_map, other=0.0)
-                tl.store(pixels, part, mask=on_map)
+                part += tl.load(at, mask=on_map, other=0.0)
+                tl.store(at, part, mask=on_map)
             else:
-                tl.atomic_add(pixels, part, mask=on_map)
+                tl.atomic_add(at, part, mask=on_map)
         else:
-            if bug == "unmasked load":
-                map = tl.load(pixels)
+            if bug == "unmasked load":  # noqa: SIM108  (two loads, not two values)
+                map = tl.load(at)
             else:
-                map = tl.load(pixels, mask=on_map, other=0.0)
+                map = tl.load(at, mask=on_map, other=0.0)
             if bug == "half sum":
                 pooled = tl.sum(rows.to(map.dtype)[:, :, None] * map[None], axis=1)  # (p, x)
                 pooled = tl.sum(pooled[:, None, :] * columns.to(map.dtype)[None], axis=2)
             else:
                 pooled = tl.sum(rows[:, :, None] * map.to(tl.float32)[None], axis=1)
                 pooled = tl.sum(pooled[:, None, :] * columns[None], axis=2)
-            tl.store(bins, pooled.to(map.dtype), mask=in_roi)
-        pixels += height * width
-        bins += high * wide
+            tl.store(into, pooled.to(map.dtype), mask=in_roi)
 
 
 @device
