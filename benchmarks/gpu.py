@@ -6,6 +6,7 @@ out of time is a line of the result, and the others go on.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,34 +27,41 @@ GRAPHS = ("--graph", "--dtype", "float32", "--dtype", "float16", "--layout", "ch
 SANITIZED = "gpu+sanitizer"
 WATCHED = ("multilevel_roi_align", "nms", "roi_pool", "paste_masks", "crop_masks")
 """Operators whose kernels run under compute-sanitizer, where everything takes minutes."""
+GRACE_S = 10
+"""Seconds that a step has to write down what it found, once its time is over."""
 TAIL = 12
 """Lines of a step's last words that are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One command of this project, `python -m ...`, and the JSON file that it writes."""
+    """One command of this project, `python -m ...`, and the JSON file that it writes.
+
+    threads   of PyTorch on the CPU; None: as many as there are
+    """
 
     name: str
     command: tuple[str, ...]
     limit_s: float
+    threads: int | None = None
 
     def run(self, folder: Path, left_s: float = float("inf")) -> dict[str, Any]:
         """Run it; its name, seconds, exit code (None: out of time), last words and findings."""
         file = folder / f"{self.name.replace(' ', '-').replace('+', '-')}.json"
         began = time.monotonic()
-        words, code = "", None
+        code = None
+        running = subprocess.Popen(
+            [sys.executable, "-m", *self.command, "--out", str(file)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **({} if self.threads is None else few_threads(self.threads))},
+        )
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", *self.command, "--out", str(file)],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=min(self.limit_s, left_s),
-            )
-            words, code = done.stdout, done.returncode
-        except subprocess.TimeoutExpired as late:
-            words = (late.stdout or b"").decode(errors="replace")
+            words, _ = running.communicate(timeout=min(self.limit_s, left_s))
+            code = running.returncode
+        except subprocess.TimeoutExpired:
+            words = stopped(running)
         found = json.loads(file.read_text()) if file.exists() else None
         return {
             "step": self.name,
@@ -62,6 +70,21 @@ class Step:
             "words": words.strip().splitlines()[-TAIL:],
             "found": found,
         }
+
+
+def few_threads(count: int) -> dict[str, str]:
+    """The environment in which a process and those it starts have so many threads."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(count))
+
+
+def stopped(running: subprocess.Popen[str]) -> str:
+    """Stop a process as Ctrl-C does, so that it writes what it has found; its words."""
+    running.send_signal(signal.SIGINT)
+    try:
+        return running.communicate(timeout=GRACE_S)[0]
+    except subprocess.TimeoutExpired:
+        running.kill()
+        return running.communicate()[0]
 
 
 def timed(rounds: int) -> list[Step]:
@@ -83,7 +106,7 @@ def timed(rounds: int) -> list[Step]:
 
 def checked() -> list[Step]:
     """What is checked, as many at a time as there are processors to feed, what matters most first:
-    our kernels, the bugs that must be caught, our kernels under the sanitizer, torchvision's.
+    the bugs that must be caught, our kernels under the sanitizer and without it, torchvision's.
     """
     ours = [_check(op, one, "gpu") for one in ("cuda", "triton") for op in kernels.operators()]
     watched = [_check(op, one, SANITIZED) for one in ("cuda", "triton") for op in WATCHED]
@@ -92,7 +115,7 @@ def checked() -> list[Step]:
         for name, op in kernels.operators().items()
         if "torchvision" in op.backends
     ]
-    return [*ours, *specimens(), *watched, *theirs]
+    return [*specimens(), *watched, *ours, *theirs]
 
 
 def specimens() -> list[Step]:
@@ -100,7 +123,12 @@ def specimens() -> list[Step]:
     lanes = ("--lane", "gpu", "--lane", SANITIZED)
     zoo = ("kernels", "zoo", *lanes, "--profile", "quick", "--specimen")
     return [
-        Step(name=f"zoo {one.title.replace('/', ' ')}", command=(*zoo, one.title), limit_s=240)
+        Step(
+            name=f"zoo {one.title.replace('/', ' ')}",
+            command=(*zoo, one.title),
+            limit_s=240,
+            threads=1,
+        )
         for one in PLANTED
     ]
 
@@ -112,6 +140,7 @@ def _check(operator: str, backend: str, lane: str) -> Step:
         name=f"{operator} {backend} {lane}",
         command=("kernels", "check", "--profile", "quick", *dtypes, *which),
         limit_s=240,
+        threads=1,
     )
 
 

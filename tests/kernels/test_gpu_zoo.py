@@ -3,6 +3,7 @@
 What is said of a GPU is tried where there is one.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -108,3 +109,48 @@ def test_what_cannot_run_is_a_row_that_says_why(monkeypatch):
 def test_a_lane_that_is_none_is_named():
     with pytest.raises(ValueError, match="did you mean 'emulated'"):
         next(fates_by_lane(["emulate"]))
+
+
+MULTIPLIES = """
+import triton.language as tl
+from kernels.triton.interpreting import device
+import triton
+
+@triton.jit
+def multiplies(a, found, guarded: tl.constexpr):
+    i = tl.arange(0, 16)
+    one = tl.load(a + i[:, None] * 16 + i[None, :])
+    product = one[:, :, None] * one[None]
+    if guarded:
+        product = product + 0.0
+    tl.store(found + i[:, None] * 16 + i[None, :], tl.sum(product, axis=1))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux only")
+def test_no_sum_of_products_becomes_a_product_of_matrices(tmp_path):
+    """Triton rewrites such a sum into tl.dot, in TF32: seen on a GPU as a wrong gradient."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    from kernels.conformance.zoo.gpu import triton as specimens
+
+    def dots(kernel, signature, constants):
+        types = {**signature, **dict.fromkeys(constants, "constexpr")}
+        made = compile(ASTSource(kernel, types, constants), target=GPUTarget("cuda", 90, 32))
+        return made.asm["ttgir"].count("tt.dot")
+
+    file = tmp_path / "multiplies.py"
+    file.write_text(MULTIPLIES)
+    spec = importlib.util.spec_from_file_location("multiplies", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    plain = module.multiplies
+    pointers = {"a": "*fp32", "found": "*fp32"}
+    assert dots(plain, pointers, {"guarded": False}) == 1
+    assert dots(plain, pointers, {"guarded": True}) == 0
+    sizes = dict.fromkeys(("channels", "height", "width", "high", "wide"), "i32")
+    pool = {**dict.fromkeys(("maps", "rois", "other"), "*fp32"), **sizes, "scale": "fp32"}
+    most = {"p_most": 2, "q_most": 4, "y_most": 16, "x_most": 16, "bug": ""}
+    for backward in (False, True):
+        assert dots(specimens._pool, pool, {**most, "backward": backward}) == 0

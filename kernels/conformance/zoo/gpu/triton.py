@@ -65,7 +65,8 @@ def _pool(
         if backward:
             grad = tl.load(into, mask=in_roi, other=0.0).to(tl.float32)
             part = tl.sum(rows[:, :, None] * grad[:, None, :], axis=0)  # (y, q)
-            part = tl.sum(part[:, :, None] * columns[None], axis=1)
+            # Without the + 0 Triton multiplies matrices instead, in TF32, and 3.6 wrongly.
+            part = tl.sum(part[:, :, None] * columns[None] + 0.0, axis=1)
             if bug == "race":
                 part += tl.load(at, mask=on_map, other=0.0)
                 tl.store(at, part, mask=on_map)
