@@ -69,6 +69,8 @@ def plan(
         if cell.seed == base.seed:
             for path, theirs, ours in diff(base.trial, cell.trial):
                 typer.echo(f"    {path}: {ours} instead of {theirs}")
+            if cell.id == base.id and cell.row != base.row:
+                typer.echo(f"    the very trial of {base.row}, at this scale: trained once")
     typer.echo(estimate(grid, cores()))
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from ablations.ablation import Ablation
 from ablations.grid import Cell
 from ablations.run import pretraining_record
-from mrcnn.backbone import SmallResNet
 from mrcnn.config import Trial
 from mrcnn.data.shapes import Shapes
 from mrcnn.train import trunk_folder
+from mrcnn.trunk import SmallResNet
 from reports.study import Row, Study
 
 

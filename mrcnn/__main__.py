@@ -20,10 +20,13 @@ app = typer.Typer(
       python -m mrcnn train --preset small_fpn
       python -m mrcnn train --preset small_c4 --set model.roi_op="RoIPool()" --seed 1
       python -m mrcnn train --preset r50_fpn --data coco/ --body resnet50.pth --device cuda
+      torchrun --nproc-per-node 8 -m mrcnn train --preset r50_fpn --data coco --root coco/ \\
+          --body resnet50.pth --device cuda --workers 4
       python -m mrcnn evaluate reports/runs/ID/model.safetensors
       python -m mrcnn predict reports/runs/ID/model.safetensors photo.jpg --out found/
       python -m mrcnn check-data coco/
       python -m mrcnn export-data shapes/ --set size=256
+      python -m mrcnn diff torchvision detectron2_fpn
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -45,8 +48,9 @@ def train(
         Path | None, typer.Option(help="A trial as JSON, instead of a preset.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="'shapes', or a folder in COCO's format.")
+        str | None, typer.Option(help="'shapes', or a folder in COCO's format; or 'coco'.")
     ] = None,
+    root: Annotated[Path | None, typer.Option(help="COCO's folder, with --data coco.")] = None,
     changes: Changes = [],  # noqa: B006
     seed: Annotated[int | None, typer.Option(help="Instead of the trial's own.")] = None,
     body: Annotated[
@@ -62,23 +66,39 @@ def train(
     ] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Train one trial and evaluate it. Stop it with Ctrl-C; the same command goes on."""
+    """Train one trial and evaluate it. Stop it with Ctrl-C; the same command goes on.
+
+    Under torchrun its processes share each batch, and the images to evaluate.
+    """
+    from contextlib import nullcontext
+
     from mrcnn.atomic import write_json
     from mrcnn.options import chosen_runtime, chosen_trial, with_body
-    from mrcnn.progress import on_terminal
+    from mrcnn.progress import on_terminal, silent
     from mrcnn.provenance import trial_id
+    from mrcnn.published import PUBLISHED, verdict
+    from mrcnn.ranks import joined
     from mrcnn.spec import plain
-    from mrcnn.train import run_trial
+    from mrcnn.train import refuse_uneven, run_trial
 
-    wanted = chosen_trial(preset, trial, data, changes, seed, runs)
-    wanted = with_body(wanted, body)
     runtime = chosen_runtime(device, threads, workers, kernels, parent)
-    folder = out or runs / trial_id(wanted, wanted.data.hash(runs / "data"))
-    write_json(folder / "trial.json", plain(wanted))
-    with on_terminal() as show:
-        result = run_trial(wanted, folder, runs, runtime, show)
+    with joined(runtime.device) as ranks:
+        wanted = ranks.first(
+            lambda: with_body(chosen_trial(preset, trial, data, changes, seed, runs, root), body)
+        )
+        refuse_uneven(wanted.train, ranks)
+        folder = out or runs / trial_id(wanted, wanted.data.hash(runs / "data"))
+        if ranks.leads:
+            write_json(folder / "trial.json", plain(wanted))
+        with on_terminal() if ranks.leads else nullcontext(silent) as show:
+            result = run_trial(wanted, folder, runs, runtime, show, ranks)
+    if not ranks.leads:
+        return
     print_metrics(result["metrics"])
     typer.echo(f"wrote {folder}/result.json, model.safetensors, predictions.json")
+    if trial is None and preset in PUBLISHED:
+        seen, trained_on = wanted.data.open("val", runs / "data"), result["data"]["train_images"]
+        typer.echo(verdict(preset, wanted, result["metrics"], seen, trained_on))
 
 
 @app.command()
@@ -107,8 +127,9 @@ def pretrain(
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A model.safetensors that `train` wrote.")],
     data: Annotated[
-        str | None, typer.Option(help="'shapes' or a folder; default: its own.")
+        str | None, typer.Option(help="'shapes', a folder, or 'coco'; default: its own.")
     ] = None,
+    root: Annotated[Path | None, typer.Option(help="COCO's folder, with --data coco.")] = None,
     changes: Changes = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder for result.json and more.")] = None,
     runs: Runs = RUNS,
@@ -123,7 +144,7 @@ def evaluate(
 
     usable(device)
     network, trial, classes = load_model(model)
-    trial = assigned(with_data(trial, data), changes, keep=("model",))
+    trial = assigned(with_data(trial, data, root), changes, keep=("model",))
     dataset = trial.data.open("val", runs / "data")
     if len(dataset.classes) != len(classes):
         raise ValueError(f"{model} knows {len(classes)} classes, {dataset.name} has others")
@@ -203,13 +224,32 @@ def export_data(
 
 @app.command("convert-weights")
 def convert_weights(
-    weights: Annotated[Path, typer.Argument(help="torchvision maskrcnn_resnet50_fpn, .pth.")],
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
+    weights: Annotated[
+        Path, typer.Argument(help=".pth, .pkl, .h5 or .safetensors of another implementation.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    preset: Annotated[
+        str, typer.Option(help="Whose choices it has: a peer, e.g. torchvision_coco_v1.")
+    ] = "detected",
+    to: Annotated[
+        str | None, typer.Option(help="'torchvision': the other way, from a model of ours.")
+    ] = None,
 ) -> None:
-    """Turn a torchvision Mask R-CNN state dict into a model that runs here."""
-    from mrcnn.checkpoint import load_torchvision, save_model
+    """Turn another implementation's detector into a model that runs here, or one of ours into
+    torchvision's.
+    """
+    from mrcnn.checkpoint import load_model, save_model
+    from mrcnn.weights.converting import convert
+    from mrcnn.weights.exporting import to_torchvision, write
 
-    converted = load_torchvision(weights)
+    if to not in (None, "torchvision"):
+        raise ValueError(unknown(str(to), ["torchvision"], "format to write"))
+    if to is not None:
+        exported = to_torchvision(load_model(weights)[0])
+        write(exported, out)
+        typer.echo(f"wrote {out}: {exported.summary}")
+        return
+    converted = convert(weights, preset)
     save_model(converted.model, converted.trial, out, converted.classes)
     typer.echo(f"wrote {out}: {converted.summary}")
 
@@ -231,6 +271,28 @@ def presets() -> None:
         typer.echo(name)
         for path, _, value in diff(Trial(), trial):
             typer.echo(f"    {path} = {value}")
+
+
+@app.command()
+def diff(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Presets; default: the paper's and its peers'.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--every", help="Also what they agree on.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
+) -> None:
+    """Show in which choices presets differ: a row for each field, a column for each preset."""
+    from mrcnn.differences import table, typed
+    from mrcnn.presets import PRESETS
+
+    chosen = names or ["r50_fpn", "detectron_fpn", "detectron2_fpn", "mmdetection_fpn"]
+    chosen = chosen if names else [*chosen, "torchvision", "torchvision_v2", "matterport"]
+    for name in chosen:
+        if name not in PRESETS:
+            raise ValueError(unknown(name, list(PRESETS), "preset"))
+    found = table({name: PRESETS[name] for name in chosen}, every=every)
+    for line in typed(list(found), chosen, markdown=markdown):
+        typer.echo(line)
 
 
 if __name__ == "__main__":

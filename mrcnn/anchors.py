@@ -16,20 +16,28 @@ class Anchors:
 
     sizes     per pyramid level, finest first: square roots of the anchors' areas, image pixels
     ratios    height / width
-    rounded   cell anchors rounded to whole pixels, as torchvision and Detectron do
+    rounded   False: exact (detectron2, mmdetection, Matterport, the papers)
+              True: the cell anchors' corners rounded to whole pixels (torchvision)
+              "sides": a window of one stride gets, for each ratio, a whole width and then a whole
+              height, and is then enlarged to the sizes (Faster R-CNN's code and Detectron's; its
+              issue #227): 184 x 96 instead of 181.02 x 90.51 for 128 at ratio 1/2, stride 16
     offset    where in its cell an anchor is centred, in strides: 0 is the cell's corner
-              (every peer), 0.5 its centre
+              (detectron2, mmdetection, torchvision, Matterport), 0.5 its centre (Detectron, whose
+              window of pixels 0 .. stride - 1 is 0 to stride in continuous coordinates)
     spacing   "stride": cells lie a stride apart; "size": padded image size // map size apart, which
               is torchvision's and differs where a map's side was rounded up (P6 of 224 px: 56)
 
-    Order inside a cell: ratio by ratio, sizes within (torchvision's; detectron2 has sizes outside).
+    Order inside a cell: ratio by ratio, sizes within (Detectron, mmdetection, torchvision; in
+    detectron2 sizes are outside, so whoever loads its weights permutes their channels). Matterport
+    lists width / height, so its 0.5, 1, 2 are 2, 1, 0.5 here.
     Raises ValueError for an empty table or a size or ratio that is not positive.
-    Source: Ren et al. 2015, "Faster R-CNN", sec. 3.1.1; one size per level: Lin et al. 2017, "FPN".
+    Source: Ren et al. 2015, "Faster R-CNN", sec. 3.1.1; one size per level: Lin et al. 2017, "FPN";
+    "sides": Detectron, modeling/generate_anchors.py.
     """
 
     sizes: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    rounded: bool = False
+    rounded: bool | Literal["sides"] = False
     offset: float = 0.0
     spacing: Literal["stride", "size"] = "stride"
 
@@ -70,12 +78,17 @@ class Anchors:
             indexing="ij",
         )
         centres = torch.stack([x, y, x, y], -1).float().to(features.device)
-        cell = self._cell(sizes).to(features.device)
+        cell = self._cell(sizes, stride).to(features.device)
         return (centres[:, :, None] + cell).reshape(-1, 4)
 
-    def _cell(self, sizes: tuple[float, ...]) -> Float[Tensor, "a 4"]:
-        ratios = torch.tensor(self.ratios)
-        tall = torch.sqrt(ratios)[:, None] * torch.tensor(sizes)
-        wide = (1 / torch.sqrt(ratios))[:, None] * torch.tensor(sizes)
+    def _cell(self, sizes: tuple[float, ...], stride: int) -> Float[Tensor, "a 4"]:
+        ratios, side = torch.tensor(self.ratios), torch.tensor(sizes)
+        if self.rounded == "sides":  # in double precision, where 0.5 is 0.5 before it is rounded
+            width = torch.sqrt(stride**2 / ratios.double()).round()
+            height = (width * ratios).round()
+            wide, tall = (each.float()[:, None] * side / stride for each in (width, height))
+        else:
+            wide = (1 / torch.sqrt(ratios))[:, None] * side
+            tall = torch.sqrt(ratios)[:, None] * side
         corners = torch.stack([-wide, -tall, wide, tall], -1).reshape(-1, 4) / 2
-        return corners.round() if self.rounded else corners
+        return corners.round() if self.rounded is True else corners

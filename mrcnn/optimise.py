@@ -3,18 +3,22 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mrcnn.atomic import replaced
+from mrcnn.averages import Normaliser, counted
 from mrcnn.data.transforms import AnyTransform, Flip, Resize
 from mrcnn.precision import Precision, autocast, float32_products
+from mrcnn.ranks import ALONE, Ranks
 
 Losses = Mapping[str, Tensor]
+Stage = Literal["joint", "rpn", "detector"]
 Report = Callable[[int, Mapping[str, float]], None]
 
 
@@ -67,15 +71,30 @@ class CosineSchedule:
 class TrainConfig:
     """How a network is trained.
 
-    batch_size     images per step, over all accumulated parts
-    accumulate     parts a step's batch is split into, to fit in memory
+    batch_size     images per step, over all processes and accumulated parts
+    accumulate     parts that each process's share of the batch is split into, to fit in memory
+    normaliser     what the losses are divided by where several processes train: "global" by the
+                   count over all of them, "per_rank" each by its own (every peer); see averages.py.
+                   A part stands for its own: its losses are divided by its count (over the
+                   processes, if "global"), and the parts averaged. So one process with 8 parts does
+                   what 8 processes with "per_rank" do.
+    rpn_steps      the first so many of `steps` train the RPN alone; after them it is constant, and
+                   the rest of the network is trained on its proposals. Each stage warms up anew and
+                   runs through the whole schedule. 0 trains both at once ("approximate joint
+                   training": the peers); more is how the paper's main tables were made, and needs
+                   model.rpn_features = "separate"
+    aspect_groups  boundaries of width / height between groups of images; each batch is of one
+                   group, so that less of it is padding. () makes no groups (Detectron's batches
+                   per GPU, Matterport); (1.0,) wide and tall (detectron2, mmdetection);
+                   (0.5, 0.63, 0.79, 1, 1.26, 1.59, 2) torchvision's references, factor 3
     warmup_steps   over which the rate rises linearly, from warmup_factor of itself
     clip           largest norm of the gradient; None does not clip
     precision      see mrcnn/precision.py; evaluation is in fp32 always
     augment        transforms of each training image, in order
 
     Norms and biases are not decayed.
-    Source: He et al. 2017, sec. 3.1; warm-up: Goyal et al. 2017, sec. 2.2.
+    Source: He et al. 2017, sec. 3.1 and sec. 4 (RPN trained separately), appendix B (jointly);
+    warm-up: Goyal et al. 2017, sec. 2.2; groups: torchvision's references/detection.
     """
 
     steps: int = 160_000
@@ -88,6 +107,9 @@ class TrainConfig:
     clip: float | None = None
     precision: Precision = "fp32"
     augment: tuple[AnyTransform, ...] = (Resize(), Flip())
+    normaliser: Normaliser = "global"
+    rpn_steps: int = 0
+    aspect_groups: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.accumulate) < 1 or self.warmup_steps < 0:
@@ -101,12 +123,25 @@ class TrainConfig:
             )
         if self.optimiser.rate <= 0 or (self.clip is not None and self.clip <= 0):
             raise ValueError(f"need a positive rate and clip, got {self.optimiser}, {self.clip=}")
+        if not 0 <= self.rpn_steps < self.steps:
+            raise ValueError(f"rpn_steps must be 0 to less than steps, got {self.rpn_steps}")
+        if list(self.aspect_groups) != sorted({x for x in self.aspect_groups if x > 0}):
+            raise ValueError(f"aspect_groups must be positive and rise, got {self.aspect_groups}")
+
+    def stage(self, step: int) -> Stage:
+        """What a step trains, counted from 0."""
+        if not self.rpn_steps:
+            return "joint"
+        return "rpn" if step < self.rpn_steps else "detector"
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
+        steps = self.rpn_steps
+        if step >= self.rpn_steps:
+            step, steps = step - self.rpn_steps, self.steps - self.rpn_steps
         risen = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         warm = self.warmup_factor + (1 - self.warmup_factor) * risen
-        return self.optimiser.rate * warm * self.schedule(step / self.steps)
+        return self.optimiser.rate * warm * self.schedule(step / steps)
 
 
 def optimise(
@@ -118,31 +153,37 @@ def optimise(
     identity: str,
     report: Report,
     stop: Callable[[], bool],
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train `model` for config.steps steps, from the saved state if there is one.
 
     losses      of (step, part of the batch), a pure function of both: this is what makes a resumed
                 run take the identical next step, with no generator to save
     state       file the resumable state is kept in; its `identity` must be the run's own
-    report      called after each step with its losses
+    report      called after each step with its losses, averaged over the processes
+    ranks       the processes that train together, each with its share of every part; all have to
+                see `state`, which rank 0 writes. It fits any number of them.
 
-    Raises KeyboardInterrupt, with the state saved, once `stop()` is true.
-    Raises FloatingPointError, naming the term, when a loss is not finite.
+    Raises KeyboardInterrupt on every rank, with the state saved, once `stop()` is true on one.
+    Raises FloatingPointError on every rank, naming the term, when a loss is not finite on one.
     """
     optimiser = config.optimiser.build(_groups(model, config.optimiser.weight_decay))
     scaler = torch.amp.GradScaler(enabled=config.precision == "fp16")
     start = restore(state, identity, model, optimiser, scaler)
+    shared = ranks.shared(model, losses, partly=config.rpn_steps > 0)
     saved_at, saving_took = time.monotonic(), 0.0
     model.train()
     for step in range(start, config.steps):
-        if stop():
-            save_state(state, identity, step, model, optimiser, scaler)
+        if ranks.any(stop()):
+            if ranks.leads:
+                save_state(state, identity, step, model, optimiser, scaler)
+            ranks.any(False)  # nobody ends before it is saved: torchrun would then stop the rest
             raise KeyboardInterrupt
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
         with float32_products("tf32" if config.precision == "tf32" else "ieee"):
-            report(step, _one_step(model, losses, config, optimiser, scaler, step))
-        if time.monotonic() - saved_at > max(15.0, 20 * saving_took):
+            report(step, _one_step(model, shared, config, optimiser, scaler, step, ranks))
+        if ranks.leads and time.monotonic() - saved_at > max(15.0, 20 * saving_took):
             began = time.monotonic()
             save_state(state, identity, step + 1, model, optimiser, scaler)
             saved_at, saving_took = time.monotonic(), time.monotonic() - began
@@ -150,25 +191,28 @@ def optimise(
 
 def _one_step(
     model: nn.Module,
-    losses: Callable[[int, int], Losses],
+    shared: tuple[Callable[[int, int], Losses], Callable[[], AbstractContextManager[None]]],
     config: TrainConfig,
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     step: int,
+    ranks: Ranks,
 ) -> dict[str, float]:
+    losses, not_yet = shared
     optimiser.zero_grad(set_to_none=True)
     totals: dict[str, float] = {}
     device = next(model.parameters()).device.type
     for part in range(config.accumulate):
-        with autocast(config.precision, device):
-            terms = losses(step, part)
-        for name, value in terms.items():
-            number = float(value.detach())
-            if not math.isfinite(number):
-                raise FloatingPointError(f"step {step}: the {name} loss is {number}")
-            totals[name] = totals.get(name, 0.0) + number / config.accumulate
-        total = torch.stack(list(terms.values())).sum() / config.accumulate
-        scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        with not_yet() if part + 1 < config.accumulate else nullcontext():
+            with autocast(config.precision, device), counted(ranks, config.normaliser):
+                terms = losses(step, part)
+            numbers = ranks.mean({name: float(value.detach()) for name, value in terms.items()})
+            for name, number in numbers.items():
+                if not math.isfinite(number):
+                    raise FloatingPointError(f"step {step}: the {name} loss is {number}")
+                totals[name] = totals.get(name, 0.0) + number / config.accumulate
+            total = torch.stack(list(terms.values())).sum() / config.accumulate
+            scaler.scale(total).backward()  # type: ignore[no-untyped-call]
     if config.clip is not None:
         scaler.unscale_(optimiser)
         nn.utils.clip_grad_norm_(model.parameters(), config.clip)

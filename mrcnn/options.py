@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from mrcnn.config import BodyWeights, Trial
 from mrcnn.data.coco import CocoFolder
 from mrcnn.data.shapes import Shapes
 from mrcnn.presets import PRESETS
+from mrcnn.ranks import own_device
 from mrcnn.spec import assign, parse, unknown, vary
 from mrcnn.train import Runtime
 
@@ -22,12 +24,13 @@ def chosen_trial(
     changes: list[str],
     seed: int | None,
     runs: Path,
+    root: Path | None = None,
 ) -> Trial:
     """The trial that the options describe. Raises ValueError in one line for any that is wrong."""
     if file is None and preset not in PRESETS:
         raise ValueError(unknown(preset, list(PRESETS), "preset"))
     trial = PRESETS[preset] if file is None else parse(read_json(file), Trial, str(file))
-    trial = assign(with_data(trial, data), changes)
+    trial = assign(with_data(trial, data, root), changes)
     if seed is not None:
         trial = vary(trial, "seed", seed)
     if data is not None and not any(c.startswith("model.num_classes") for c in changes):
@@ -36,11 +39,21 @@ def chosen_trial(
     return trial
 
 
-def with_data(trial: Trial, data: str | None) -> Trial:
-    """The trial on 'shapes', or on the COCO-format folder named; None leaves its own data."""
+def with_data(trial: Trial, data: str | None, root: Path | None = None) -> Trial:
+    """The trial on 'shapes', or on the COCO-format folder named; None leaves its own data.
+
+    root   the folder of 'coco'. Raises ValueError if it goes with other data.
+
+    What else the trial says of a COCO folder, such as the names of its files, stays.
+    """
+    if root is not None and data != "coco":
+        raise ValueError(f"--root {root}: goes with --data coco, got --data {data}")
     if data is None:
         return trial
-    return vary(trial, "data", Shapes() if data == "shapes" else CocoFolder(root=data))
+    if data == "shapes":
+        return vary(trial, "data", Shapes())
+    before = trial.data if isinstance(trial.data, CocoFolder) else CocoFolder(root="")
+    return vary(trial, "data", replace(before, root=data if root is None else str(root)))
 
 
 def with_body(trial: Trial, file: Path | None) -> Trial:
@@ -69,7 +82,11 @@ def chosen_runtime(
     backends: list[str] | None,
     parent: int | None,
 ) -> Runtime:
-    """The runtime that the options describe. Raises ValueError for what is not here."""
+    """The runtime that the options describe. Raises ValueError for what is not here.
+
+    "cuda" is a GPU for each process where torchrun started several.
+    """
+    device = own_device(device)
     usable(device)
     chosen: dict[str, str] = {}
     for text in backends or []:

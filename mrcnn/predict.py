@@ -78,7 +78,7 @@ def image_files(paths: list[Path]) -> list[Path]:
 def overlay(
     image: UInt8[Tensor, "3 h w"], found: Detections, classes: tuple[str, ...]
 ) -> Image.Image:
-    """The image with a coloured mask, an outline, a box and a label for each detection.
+    """The image with a coloured mask, an outline, a box, keypoints and a label for each detection.
 
     Small images are enlarged to about 500 pixels, so that labels can be read.
     """
@@ -94,11 +94,19 @@ def overlay(
     for i in reversed(range(len(found))):
         box = [factor * x for x in found.boxes[i].tolist()]
         draw.rectangle(box, outline=COLOURS[i % len(COLOURS)], width=max(1, factor // 2))
+        if found.keypoints is not None:
+            _dots(draw, factor * found.keypoints[i, :, :2], COLOURS[i % len(COLOURS)], size / 4)
         text = f"{classes[int(found.labels[i]) - 1]} {float(found.scores[i]):.2f}"
         place = (max(box[0], 0), max(box[1] - size - 4, 0))
         draw.rectangle(draw.textbbox(place, text, font=font), fill="black")
         draw.text(place, text, fill=COLOURS[i % len(COLOURS)], font=font)
     return picture
+
+
+def _dots(draw: ImageDraw.ImageDraw, points: Tensor, colour: str, radius: float) -> None:
+    for x, y in points.tolist():
+        corners = (x - radius, y - radius, x + radius, y + radius)
+        draw.ellipse(corners, fill=colour, outline="black")
 
 
 def _rgb(i: int) -> NDArray[np.float32]:

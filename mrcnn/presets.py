@@ -3,17 +3,23 @@
 from dataclasses import replace
 
 from mrcnn.anchors import Anchors
-from mrcnn.backbone import C4, C5, FPN, Res5, ResNet, SmallResNet
-from mrcnn.box_head import AnyBoxHead, Detection, FCBoxHead, MeanBoxHead
+from mrcnn.backbone import C4, C5, FPN, Res5
+from mrcnn.box_head import AnyBoxHead, ConvBoxHead, FCBoxHead, MeanBoxHead
 from mrcnn.config import EvaluateConfig, ModelConfig, Trial
+from mrcnn.data.coco import CocoFolder
+from mrcnn.data.drawing import KEYPOINTS
 from mrcnn.data.shapes import Shapes
-from mrcnn.data.transforms import AnyTransform, Dihedral, Flip, RandomCrop, Resize
-from mrcnn.mask_head import AnyMaskHead, FCNMaskHead, MaskTargets, MLPMaskHead, Paste
-from mrcnn.optimise import AdamW, CosineSchedule, TrainConfig
+from mrcnn.data.transforms import AnyTransform, Dihedral, Flip, RandomCrop, Resize, ResizeRange
+from mrcnn.detection import Detection
+from mrcnn.keypoint_head import KeypointHead
+from mrcnn.mask_head import AnyMaskHead, FCNMaskHead, MLPMaskHead
+from mrcnn.mask_targets import AnyMaskTargets, MaskTargets, PolygonTargets
+from mrcnn.optimise import SGD, AdamW, CosineSchedule, StepSchedule, TrainConfig
+from mrcnn.peers import PEERS
 from mrcnn.pretrain import DensePretraining
-from mrcnn.roi_ops import RoIAlign
 from mrcnn.rpn import RPN
 from mrcnn.spec import unknown
+from mrcnn.trunk import ResNet, SmallResNet
 
 PAPER_NMS = Detection(nms_iou=0.3)
 """The paper's main tables; 0.5 belongs to its updated baseline (appendix B)."""
@@ -47,18 +53,45 @@ R50_C5 = Trial(
 R50_FPN = Trial(model=ModelConfig(detection=PAPER_NMS))
 R101_FPN = Trial(model=ModelConfig(backbone=FPN(trunk=ResNet(depth=101)), detection=PAPER_NMS))
 
-TORCHVISION = Trial(
+X101_FPN = Trial(
     model=ModelConfig(
-        backbone=FPN(trunk=ResNet(trainable_stages=3)),
-        rpn=RPN(anchors=Anchors(rounded=True, spacing="size"), min_side=1e-3),
-        roi_op=RoIAlign(aligned=False),
-        box_head=FCBoxHead(beta=1 / 9),
-        mask_targets=MaskTargets(aligned=False, threshold=None),
-        detection=Detection(min_side=1e-2),
-        paste=Paste(method="grown"),
-    )
+        backbone=FPN(trunk=ResNet(depth=101, groups=32, width_per_group=8)), detection=PAPER_NMS
+    ),
+    train=TrainConfig(batch_size=8, optimiser=SGD(rate=0.01)),
 )
-"""The choices of torchvision's maskrcnn_resnet50_fpn, whose state dicts it loads."""
+"""One image per GPU, at half the rate (He et al. 2017, sec. 3.1)."""
+
+
+def stage_wise(trial: Trial) -> Trial:
+    """The RPN trained first and apart, features not shared: the paper's main tables (sec. 3.1)."""
+    steps = trial.train.steps
+    return replace(
+        trial,
+        model=replace(trial.model, rpn_features="separate"),
+        train=replace(trial.train, steps=2 * steps, rpn_steps=steps),
+    )
+
+
+R50_FPN_KEYPOINTS = Trial(
+    model=ModelConfig(mask_head=None, keypoint_head=KeypointHead(), num_classes=1),
+    data=CocoFolder(
+        root="coco",
+        train="annotations/person_keypoints_train.json",
+        val="annotations/person_keypoints_val.json",
+        least_keypoints=1,
+    ),
+    train=TrainConfig(
+        steps=90_000,
+        schedule=StepSchedule(milestones=(6 / 9, 8 / 9)),
+        augment=(ResizeRange(), Flip()),
+    ),
+)
+"""People and their 17 keypoints (He et al. 2017, sec. 5): 640 to 800 pixels, NMS at 0.5."""
+
+R50_FPN_MASK_KEYPOINTS = replace(
+    R50_FPN_KEYPOINTS, model=replace(R50_FPN_KEYPOINTS.model, mask_head=FCNMaskHead())
+)
+"""Box, mask and keypoints at once (He et al. 2017, Table 5, last row)."""
 
 
 def at_scale(trial: Trial, scale: str) -> Trial:
@@ -124,6 +157,7 @@ def _small_model(model: ModelConfig) -> ModelConfig:
         sizes = ((20.0,), (36.0,), (64.0,))
     rpn = replace(
         model.rpn,
+        width=model.rpn.width and model.rpn.width * 3 // 16,
         anchors=replace(model.rpn.anchors, sizes=sizes),
         pre_nms_train=256,
         pre_nms_test=256,
@@ -137,6 +171,9 @@ def _small_model(model: ModelConfig) -> ModelConfig:
         rpn=rpn,
         box_head=_small_box_head(model.box_head),
         mask_head=_small_mask_head(model.mask_head),
+        mask_targets=_without_polygons(model.mask_targets),
+        keypoint_head=_small_keypoint_head(model.keypoint_head),
+        num_keypoints=len(KEYPOINTS),
         detection=replace(model.detection, nms_iou=0.5),
         num_classes=8,
         rois_per_image=16,
@@ -145,13 +182,22 @@ def _small_model(model: ModelConfig) -> ModelConfig:
 
 
 def _small_trunk(model: ModelConfig) -> SmallResNet:
+    """With the strides in the same convolutions; C5 at 16 in place of 32."""
+    where = model.backbone.trunk.stride_in
     c5 = isinstance(model.backbone, C5)
-    return SmallResNet(strides=(2, 2, 2, 1, 2)) if c5 else SmallResNet()
+    return SmallResNet(stride_in=where, strides=(2, 2, 2, 1 if c5 else 2, 2))
+
+
+def _without_polygons(targets: AnyMaskTargets) -> AnyMaskTargets:
+    """Of bitmaps, which is what Shapes has."""
+    return MaskTargets() if isinstance(targets, PolygonTargets) else targets
 
 
 def _small_box_head(head: AnyBoxHead) -> AnyBoxHead:
-    if isinstance(head, FCBoxHead):
+    if isinstance(head, (FCBoxHead, ConvBoxHead)):
         head = replace(head, widths=tuple(width // 4 for width in head.widths))
+    if isinstance(head, ConvBoxHead):
+        head = replace(head, width=head.width * 3 // 16)
     return replace(head, class_agnostic=True)
 
 
@@ -161,6 +207,10 @@ def _small_mask_head(head: AnyMaskHead | None) -> AnyMaskHead | None:
     if isinstance(head, MLPMaskHead):
         return replace(head, widths=tuple(width // 4 for width in head.widths))
     return None
+
+
+def _small_keypoint_head(head: KeypointHead | None) -> KeypointHead | None:
+    return head and replace(head, convs=head.convs // 2, width=head.width // 8)
 
 
 def _real(steps: int, pretraining_steps: int, augment: tuple[AnyTransform, ...]) -> Trial:
@@ -218,10 +268,16 @@ PRESETS = {
     "r50_c5": R50_C5,
     "r50_fpn": R50_FPN,
     "r101_fpn": R101_FPN,
-    "torchvision": TORCHVISION,
+    "r50_fpn_keypoints": R50_FPN_KEYPOINTS,
+    "r50_fpn_mask_keypoints": R50_FPN_MASK_KEYPOINTS,
+    "x101_fpn": X101_FPN,
+    "paper_c4": stage_wise(R50_C4),
+    "paper_fpn": stage_wise(R50_FPN),
+    **PEERS,
     "small_c4": small(R50_C4),
     "small_c5": small(R50_C5),
     "small_fpn": small(R50_FPN),
+    "small_keypoints": small(R50_FPN_KEYPOINTS),
     "nuclei": _nuclei(),
     "photographs": _photographs(Flip()),
     "by_heart": _photographs(),

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mrcnn.atomic import replaced, write_json
-from mrcnn.backbone import AnyTrunk, Trunk
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Batches
 from mrcnn.data.transforms import Dihedral
@@ -22,7 +21,8 @@ from mrcnn.optimise import AdamW, CosineSchedule, TrainConfig, optimise
 from mrcnn.progress import Progress
 from mrcnn.seeds import seeded
 from mrcnn.spec import plain
-from mrcnn.structures import Targets, normalised
+from mrcnn.structures import PixelFormat, Targets
+from mrcnn.trunk import AnyTrunk, Trunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class DensePretraining:
     """Soft cross-entropy against the share of each cell that each class covers, at res2 to res5.
 
     No RoI layer, box or mask loss is involved, so that it favours no variant of them. Done once
-    per trunk and data set, and shared by all trials that ask for it.
+    per trunk, pixel format and data set, and shared by all trials that ask for it.
     Source: our own; the paper starts from ImageNet classification.
     """
 
@@ -79,15 +79,18 @@ def coverage(
     return F.one_hot(labels, num_classes + 1).permute(0, 3, 1, 2).float()
 
 
-def pretraining_id(trunk: AnyTrunk, spec: DensePretraining, data_hash: str) -> str:
+def pretraining_id(
+    trunk: AnyTrunk, spec: DensePretraining, pixels: PixelFormat, data_hash: str
+) -> str:
     """Twelve hex digits: the folder under runs/trunks that a pretrained trunk lies in."""
-    text = json.dumps([plain(trunk), plain(spec), data_hash], sort_keys=True)
+    text = json.dumps([plain(trunk), plain(spec), plain(pixels), data_hash], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def pretrained_trunk(
     trunk: AnyTrunk,
     spec: DensePretraining,
+    pixels: PixelFormat,
     dataset: Dataset,
     folder: Path,
     progress: Progress,
@@ -103,9 +106,11 @@ def pretrained_trunk(
     weights = folder / "trunk.safetensors"
     if not weights.exists():
         identity = folder.name
-        model, seconds = _pretrain(trunk, spec, dataset, identity, folder, progress, stop, device)
+        given = trunk, spec, pixels, dataset
+        model, seconds = _pretrain(*given, identity, folder, progress, stop, device)
         history = progress.history("pretrain")
         result = {"config": plain(spec), "trunk": plain(trunk), "cost": {"train_s": seconds}}
+        result["pixels"] = plain(pixels)
         result["made_by"] = made_by
         write_json(folder / "result.json", result | {"id": identity, "history": history})
         with replaced(weights) as draft:
@@ -117,6 +122,7 @@ def pretrained_trunk(
 def _pretrain(
     trunk: AnyTrunk,
     spec: DensePretraining,
+    pixels: PixelFormat,
     dataset: Dataset,
     identity: str,
     folder: Path,
@@ -133,10 +139,10 @@ def _pretrain(
 
     def losses(step: int, part: int) -> dict[str, Tensor]:
         examples = batches[step][part :: spec.train.accumulate]
-        pixels = normalised([e.image for e in examples], device=device).pixels
-        size = (pixels.shape[-2], pixels.shape[-1])
+        seen = pixels([e.image for e in examples], device).pixels
+        size = (seen.shape[-2], seen.shape[-1])
         covered = coverage([e.targets.to(device) for e in examples], size, num_classes)
-        return model.losses(pixels, covered)
+        return model.losses(seen, covered)
 
     phase = progress.phase("pretrain", spec.train.steps)
     state = folder / "resume.pt"

@@ -42,7 +42,7 @@ def sources() -> Iterator[Path]:
         yield from sorted(p for p in (ROOT / folder).rglob("*") if p.suffix in {".py", ".cu"})
 
 
-def made_by(device: str, kernels: dict[str, str]) -> dict[str, Any]:
+def made_by(device: str, kernels: dict[str, str], processes: int = 1) -> dict[str, Any]:
     """Code, versions and machine. `kernels`: operator -> the backend that computed it."""
     return {
         "code_id": code_id(),
@@ -56,6 +56,7 @@ def made_by(device: str, kernels: dict[str, str]) -> dict[str, Any]:
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "kernels": kernels,
     }
 

@@ -18,17 +18,19 @@ from torch import Tensor
 
 import kernels
 from mrcnn.atomic import write_json
-from mrcnn.checkpoint import read_body, save_model
+from mrcnn.checkpoint import save_model
 from mrcnn.config import Trial
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.loader import Batches
 from mrcnn.evaluate import Evaluation, evaluate
 from mrcnn.model import MaskRCNN
-from mrcnn.optimise import optimise
+from mrcnn.optimise import TrainConfig, optimise
 from mrcnn.pretrain import pretrained_trunk, pretraining_id
 from mrcnn.progress import NOTHING, Progress, Show, silent
 from mrcnn.provenance import made_by, trial_id
+from mrcnn.ranks import ALONE, Ranks
 from mrcnn.seeds import generator
+from mrcnn.weights.bodies import read_body
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +50,24 @@ class Runtime:
 
 
 def run_trial(
-    trial: Trial, out: Path, runs: Path, runtime: Runtime, show: Show = silent
+    trial: Trial,
+    out: Path,
+    runs: Path,
+    runtime: Runtime,
+    show: Show = silent,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train and evaluate `trial` in the folder `out`; returns what result.json holds.
 
     runs    the folder that generated data and pretrained trunks are shared in
+    ranks   the processes that do it together: rank 0 pretrains the trunk, all train and detect,
+            rank 0 scores and writes. The others return an empty dict.
 
-    A run that was interrupted goes on at the step it had saved. Raises KeyboardInterrupt with the
-    state saved on SIGINT, SIGTERM or the loss of `runtime.parent`.
+    A run that was interrupted goes on at the step it had saved, with as many processes as before or
+    others. Raises KeyboardInterrupt with the state saved on SIGINT, SIGTERM or the loss of
+    `runtime.parent`, on all processes if on one.
     """
+    refuse_uneven(trial.train, ranks)
     with ExitStack() as stack:
         stack.enter_context(kernels.using(**runtime.kernels))
         stop = stack.enter_context(Interruptible(runtime.parent))
@@ -64,18 +75,25 @@ def run_trial(
             torch.set_num_threads(runtime.threads)
         started = time.monotonic()
         backends = kernels.in_use(torch.device(runtime.device).type)
-        certificate = made_by(runtime.device, backends)  # of the code as it is now
-        train_set, val_set = open_data(trial, runs)
+        certificate = made_by(runtime.device, backends, ranks.of)  # of the code as it is now
+        train_set, val_set = ranks.first(lambda: open_data(trial, runs), stop)
         identity = trial_id(trial, trial.data.hash(runs / "data"))
         MaskRCNN(trial.model)  # a network that cannot be is refused before any work is done
-        weights = initial_weights(trial, train_set, runs, show, stop, runtime.device)
-        progress = Progress(out / "progress.jsonl", show)
+        weights = ranks.first(
+            lambda: initial_weights(trial, train_set, runs, show, stop, runtime.device), stop
+        )
+        progress = Progress(out / "progress.jsonl" if ranks.leads else Path(os.devnull), show)
         model = MaskRCNN(trial.model, trial.seed, weights).to(runtime.device)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        trained_s = train(model, trial, train_set, out, identity, progress, stop, runtime.workers)
-        save_model(model, trial, out / "model.safetensors", val_set.classes)
+        workers = runtime.workers
+        trained_s = train(model, trial, train_set, out, identity, progress, stop, workers, ranks)
+        ranks.same(model)
+        if ranks.leads:
+            save_model(model, trial, out / "model.safetensors", val_set.classes)
         began = time.monotonic()
-        outcome = evaluate(model, val_set, trial, stop.checked(progress))
+        outcome = evaluate(model, val_set, trial, stop.checked(progress, ranks), ranks=ranks)
+        if not ranks.leads:
+            return {}
         cost = {
             "train_s": trained_s,
             "ms_per_step": 1e3 * trained_s / trial.train.steps,
@@ -106,7 +124,15 @@ def initial_weights(
     progress = Progress(folder / "progress.jsonl", show)
     certificate = made_by(device, {})
     return pretrained_trunk(
-        trunk, trial.pretraining, dataset, folder, progress, stop, device, certificate
+        trunk,
+        trial.pretraining,
+        trial.model.pixels,
+        dataset,
+        folder,
+        progress,
+        stop,
+        device,
+        certificate,
     )
 
 
@@ -114,7 +140,7 @@ def trunk_folder(trial: Trial, runs: Path) -> Path:
     """Where the pretrained trunk of a trial is kept; trials that can share one have the same."""
     assert trial.pretraining is not None
     trunk, data_hash = trial.model.backbone.trunk, trial.data.hash(runs / "data")
-    return runs / "trunks" / pretraining_id(trunk, trial.pretraining, data_hash)
+    return runs / "trunks" / pretraining_id(trunk, trial.pretraining, trial.model.pixels, data_hash)
 
 
 def train(
@@ -126,29 +152,61 @@ def train(
     progress: Progress,
     stop: Callable[[], bool],
     workers: int = 0,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Train `model` in place; seconds of training, those before an interruption included.
+
+    ranks   the processes that train together; part p of a batch is the same images whatever their
+            number, dealt out among them in turn
 
     Raises FloatingPointError naming the images of the batch when a loss is not finite.
     """
     spec = trial.train
-    batches = Batches(dataset, spec.batch_size, trial.seed, spec.augment, workers=workers)
+    batches = Batches(
+        dataset,
+        spec.batch_size,
+        trial.seed,
+        spec.augment,
+        workers=workers,
+        aspect_groups=spec.aspect_groups,
+        places=ranks.share(spec.batch_size, block=spec.accumulate),
+    )
 
     def losses(step: int, part: int) -> Mapping[str, Tensor]:
         examples = batches[step][part :: spec.accumulate]
         targets = [e.targets.to(model.device) for e in examples]
         images = model.images([e.image for e in examples])
         draws = [generator(trial.seed, "sampling", step, e.image_id) for e in examples]
-        return model.losses(images, targets, draws)
+        return model.losses(images, targets, draws, spec.stage(step))
 
     timer = progress.phase("train", spec.steps)
     state = out / "resume.pt"
     try:
-        optimise(model, losses, spec, state=state, identity=identity, report=timer, stop=stop)
+        optimise(
+            model,
+            losses,
+            spec,
+            state=state,
+            identity=identity,
+            report=timer,
+            stop=stop,
+            ranks=ranks,
+        )
     except FloatingPointError as error:
-        names = ", ".join(e.name for e in batches[timer.at])
+        every = ranks.gathered([e.name for e in batches[timer.at]])
+        names = ", ".join(name for part in every for name in part)
         raise FloatingPointError(f"{error}; images of the batch: {names}") from None
     return timer.seconds
+
+
+def refuse_uneven(spec: TrainConfig, ranks: Ranks) -> None:
+    """Raises ValueError if the batch cannot be split evenly over the processes and parts."""
+    parts = ranks.of * spec.accumulate
+    if spec.batch_size % parts:
+        raise ValueError(
+            f"train.batch_size must be a multiple of {ranks.of} processes x "
+            f"{spec.accumulate} accumulated parts, got {spec.batch_size}"
+        )
 
 
 def open_data(trial: Trial, runs: Path) -> tuple[Dataset, Dataset]:
@@ -190,12 +248,12 @@ class Interruptible:
     def __call__(self) -> bool:
         return self.asked or (self.parent is not None and os.getppid() != self.parent)
 
-    def checked(self, show: Show) -> Show:
-        """`show`, raising KeyboardInterrupt when it is time to stop."""
+    def checked(self, show: Show, ranks: Ranks = ALONE) -> Show:
+        """`show`, raising KeyboardInterrupt when it is time to stop on any rank."""
 
         def show_or_stop(phase: str, step: int, of: int, more: Mapping[str, Any] = NOTHING) -> None:
             show(phase, step, of, more)
-            if self():
+            if ranks.any(self()):
                 raise KeyboardInterrupt
 
         return show_or_stop

@@ -10,6 +10,7 @@ from rich.progress import track
 
 from mrcnn.data.coco import CocoFolder, decode_mask, read_image
 from mrcnn.data.dataset import Split
+from mrcnn.data.keypoints import problems
 
 Entries = list[dict[str, Any]]
 
@@ -35,7 +36,7 @@ def check(spec: CocoFolder, split: Split) -> list[str]:
     for kind, entries in (("image", images), ("annotation", annotations), ("category", categories)):
         found += _duplicates(kind, entries)
     sizes = {e.get("id"): (e.get("height"), e.get("width")) for e in images}
-    known = {e.get("id") for e in categories}
+    known = {e.get("id"): len(e.get("keypoints") or []) for e in categories}
     for entry in annotations:
         found += [f"annotation {entry.get('id')}: {p}" for p in _annotation(entry, sizes, known)]
     for entry in track(images, f"reading {split}", transient=True):
@@ -55,9 +56,14 @@ def _duplicates(kind: str, entries: Entries) -> Iterator[str]:
             yield f"{kind} id {name} is there {count} times"
 
 
-def _annotation(entry: dict[str, Any], sizes: dict[Any, Any], known: set[Any]) -> Iterator[str]:
+def _annotation(
+    entry: dict[str, Any], sizes: dict[Any, Any], known: dict[Any, int]
+) -> Iterator[str]:
+    """The problems of one annotation; `known` has the number of keypoints of each category."""
     if entry.get("category_id") not in known:
         yield f"category {entry.get('category_id')} is not there"
+    elif known[entry["category_id"]] and "keypoints" in entry:
+        yield from problems(entry["keypoints"], known[entry["category_id"]])
     if entry.get("image_id") not in sizes:
         yield f"image {entry.get('image_id')} is not there"
         return

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from torch import Tensor
 
-from mrcnn.data.annotations import loaded
+from mrcnn.data.annotations import loaded, polygons_of
 from mrcnn.data.dataset import Dataset, Example, Split
+from mrcnn.data.keypoints import annotated, complete, flip_pairs, names_of
 from mrcnn.spec import NOT_IDENTITY
 from mrcnn.structures import Targets
 
@@ -29,14 +30,25 @@ class CocoFolder:
     root        the folder; where it lies does not matter to a trial's identity, what it holds does
     train, val  annotation files below it; an official name such as instances_train2017.json is
                 found as well
-    images      the folder of image files below root; None looks in images/, train/ or train2017/
-                (val likewise) and root itself
+    images      the folder of image files below root; None looks in images/train2017/, images/,
+                train/, train2017/ (val likewise) and root itself
+    keypoints_are     "points" of the plane, as boxes are (Detectron, torchvision), or "pixels" by
+                      index, whose middle is half a pixel on (detectron2): what is predicted is
+                      then written with that half taken off again
+    least_keypoints   a training image with fewer annotated keypoints is left out: 0 keeps all;
+                      Detectron and detectron2 have 1, torchvision's reference training 10
     """
 
     root: str = field(metadata=NOT_IDENTITY)
     train: str = "annotations/instances_train.json"
     val: str = "annotations/instances_val.json"
     images: str | None = None
+    keypoints_are: Literal["points", "pixels"] = "points"
+    least_keypoints: int = 0
+
+    def __post_init__(self) -> None:
+        if self.least_keypoints < 0:
+            raise ValueError(f"least_keypoints must be 0 or more, got {self.least_keypoints}")
 
     def open(self, split: Split, cache: Path) -> Dataset:
         """The split. Raises ValueError in one line for a folder or file that is not as expected."""
@@ -59,7 +71,7 @@ class CocoFolder:
         root = Path(self.root)
         if self.images is not None:
             return root / self.images
-        names = ("images", split, f"{split}2017", ".")
+        names = (f"images/{split}2017", "images", split, f"{split}2017", ".")
         return next(root / name for name in names if (root / name).is_dir())
 
     def hash(self, cache: Path) -> str:
@@ -85,14 +97,30 @@ class CocoDataset:
         self.classes = tuple(str(c["name"]) for c in categories)
         self.category_ids = tuple(int(c["id"]) for c in categories)
         self._label = {c: i for i, c in enumerate(self.category_ids, start=1)}
-        self._images = data["images"]
-        self.flip_pairs = flip_pairs(categories)
+        self.keypoints = names_of(categories)
+        self.flip_pairs = flip_pairs(self.keypoints)
+        self.half_pixel = 0.5 if spec.keypoints_are == "pixels" else 0.0
         self.left_out: Mapping[str, int] = Counter(
             reason for a in data["annotations"] if (reason := why_left_out(a))
         )
+        self._images = data["images"]
+        if split == "train" and spec.least_keypoints:
+            self._leave_out_images(spec.least_keypoints)
+
+    def _leave_out_images(self, least: int) -> None:
+        seen = Counter[int]()
+        for a in self._truth.dataset["annotations"]:
+            seen[a["image_id"]] += sum(v > 0 for v in a.get("keypoints", [])[2::3])
+        kept = [image for image in self._images if seen[image["id"]] >= least]
+        dropped = {f"image with fewer than {least} keypoints": len(self._images) - len(kept)}
+        self._images, self.left_out = kept, {**self.left_out, **dropped}
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of image `index`, as annotated."""
+        return int(self._images[index]["height"]), int(self._images[index]["width"])
 
     def example(self, index: int) -> Example:
         """Image `index`, its boxes as annotated. Raises ValueError naming a file it cannot read."""
@@ -116,15 +144,14 @@ class CocoDataset:
     ) -> Targets:
         corners = [(x, y, x + w, y + h) for x, y, w, h in (a["bbox"] for a in annotations)]
         labels = [self._label[a["category_id"]] for a in annotations]
-        points = [a["keypoints"] for a in annotations if "keypoints" in a]
-        keypoints = None
-        if points and len(points) == len(annotations):
-            keypoints = torch.tensor(points, dtype=torch.float32).unflatten(1, (-1, 3))
+        keypoints = annotated(annotations, len(self.keypoints), self.half_pixel)
+        polygons = tuple(polygons_of(a["segmentation"]) for a in annotations)
         return Targets(
             torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
             torch.tensor(labels, dtype=torch.long),
             torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.bool),
             keypoints,
+            polygons if any(polygons) else None,
         )
 
     def ground_truth(self) -> COCO:
@@ -161,6 +188,7 @@ def read_annotations(file: Path) -> dict[str, Any]:
     for entry in data["annotations"]:
         entry.setdefault("iscrowd", 0)
         entry.setdefault("area", float(entry["bbox"][2] * entry["bbox"][3]))
+    complete(data, file)
     return data
 
 
@@ -211,11 +239,3 @@ def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
     except Exception as error:
         raise ValueError(f"{path}: not readable as an image ({error})") from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def flip_pairs(categories: list[dict[str, Any]]) -> tuple[tuple[int, int], ...]:
-    """Keypoints that swap names in a mirror: those called left_x and right_x."""
-    names: list[str] = next((c["keypoints"] for c in categories if c.get("keypoints")), [])
-    places = {name: i for i, name in enumerate(names)}
-    lefts = [n for n in names if n.startswith("left_") and n.replace("left_", "right_") in places]
-    return tuple((places[n], places[n.replace("left_", "right_")]) for n in lefts)

@@ -36,14 +36,22 @@ class Dataset(Protocol):
     classes       names; label i is classes[i - 1]
     category_ids  COCO category id of label i at [i - 1]
     left_out      objects no network can be trained on, by reason: counted, never silent
+    keypoints     names of the keypoints of its objects; empty where they have none
+    half_pixel    what was added to annotated keypoints: 0.5 where they are pixel indices, else 0
     """
 
     name: str
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     left_out: Mapping[str, int]
+    keypoints: tuple[str, ...]
+    half_pixel: float
 
     def __len__(self) -> int: ...
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of an image, without reading it."""
+        ...
 
     def example(self, index: int) -> Example:
         """The example at `index`, whole. Raises ValueError naming a file that cannot be read."""

@@ -19,7 +19,7 @@ from rich.progress import track
 
 from mrcnn.data.annotations import as_ground_truth, encode_mask
 from mrcnn.data.dataset import Example, Split
-from mrcnn.data.drawing import OUTLINES, draw
+from mrcnn.data.drawing import KEYPOINTS, OUTLINES, draw
 from mrcnn.data.transforms import boxes_of
 from mrcnn.structures import Targets
 
@@ -112,6 +112,8 @@ class ShapesDataset:
         self.classes = tuple(OUTLINES)
         self.category_ids = tuple(range(1, len(OUTLINES) + 1))
         self.left_out: Mapping[str, int] = {}
+        self.keypoints = tuple(KEYPOINTS)
+        self.half_pixel = 0.0
         self._images = np.load(folder / "images.npy", mmap_mode="r")
         self._owners = np.load(folder / "owners.npy", mmap_mode="r")
         with np.load(folder / "objects.npz") as objects:
@@ -121,6 +123,10 @@ class ShapesDataset:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width), the same for all."""
+        return self._images.shape[1], self._images.shape[2]
 
     def example(self, index: int) -> Example:
         """Picture `index` with modal masks."""
@@ -141,17 +147,22 @@ class ShapesDataset:
             example = self.example(index)
             height, width = example.image.shape[1:]
             images.append({"id": index + 1, "height": height, "width": width})
-            targets = example.targets
-            parts = zip(targets.boxes, targets.labels, targets.masks, strict=True)
-            for (x1, y1, x2, y2), label, mask in ((b.tolist(), c, m) for b, c, m in parts):
-                annotations.append(
-                    {
-                        "image_id": index + 1,
-                        "category_id": int(label),
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "area": float(mask.sum()),
-                        "segmentation": encode_mask(mask),
-                        "iscrowd": 0,
-                    }
-                )
-        return as_ground_truth(images, annotations, self.classes, self.category_ids)
+            annotations += [_annotation(example, i) for i in range(len(example.targets))]
+        return as_ground_truth(images, annotations, self.classes, self.category_ids, self.keypoints)
+
+
+def _annotation(example: Example, i: int) -> dict[str, Any]:
+    """Object i of an example in COCO's terms, its label as its category."""
+    targets = example.targets
+    assert targets.keypoints is not None
+    x1, y1, x2, y2 = targets.boxes[i].tolist()
+    return {
+        "image_id": example.image_id,
+        "category_id": int(targets.labels[i]),
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": float(targets.masks[i].sum()),
+        "segmentation": encode_mask(targets.masks[i]),
+        "iscrowd": 0,
+        "keypoints": targets.keypoints[i].flatten().tolist(),
+        "num_keypoints": int((targets.keypoints[i, :, 2] > 0).sum()),
+    }

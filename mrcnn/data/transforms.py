@@ -4,33 +4,38 @@ Images keep their dtype: uint8 or float32. Boxes, masks and keypoints follow the
 without objects needs no special case. A random choice comes from the generator and nowhere else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as V
 
 from mrcnn.boxes import clip, large_enough
 from mrcnn.data.dataset import Example
-from mrcnn.structures import Targets
+from mrcnn.data.sizes import SizeRule, fitted, interpolated, whole
+from mrcnn.structures import Polygons, Targets
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resize:
     """Shorter side to `short` pixels, unless the longer one would then exceed `long`.
 
-    short      several values: one is drawn for each image (multi-scale training)
+    short      several values: one is drawn for each image (multi-scale training). detectron2
+               draws from 640, 672, .. 800; Detectron, mmdetection and torchvision v1 have 800
+    rule       whose sides and whose pixels: see `SizeRule`
     antialias  average the pixels that a reduction merges; False is what the peers' tensors do
 
-    The new sides are rounded down. Bilinear for the image, nearest for masks.
-    Source: He et al. 2017, sec. 3.1: 800; 1333 and the rounding are torchvision's.
+    Nearest neighbour for masks.
+    Source: He et al. 2017, sec. 3.1: 800; 1333 is Detectron's and everybody's since.
     """
 
     short: tuple[int, ...] = (800,)
     long: int = 1333
     antialias: bool = False
+    rule: SizeRule = "torchvision"
 
     def __post_init__(self) -> None:
         if not self.short or min(*self.short, self.long) < 1:
@@ -40,8 +45,8 @@ class Resize:
         choice = 0
         if len(self.short) > 1:
             choice = int(torch.randint(len(self.short), (), generator=generator))
-        size = fitted(example.image, self.short[choice], self.long)
-        return resized(example, size, self.antialias)
+        size = fitted(example.image, self.short[choice], self.long, self.rule)
+        return resized(example, size, self.antialias, self.rule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,7 @@ class ResizeRange:
     high: int = 800
     long: int = 1333
     antialias: bool = False
+    rule: SizeRule = "torchvision"
 
     def __post_init__(self) -> None:
         if not 1 <= self.low <= self.high or self.long < 1:
@@ -62,14 +68,18 @@ class ResizeRange:
 
     def __call__(self, example: Example, generator: torch.Generator) -> Example:
         short = int(torch.randint(self.low, self.high + 1, (), generator=generator))
-        return resized(example, fitted(example.image, short, self.long), self.antialias)
+        size = fitted(example.image, short, self.long, self.rule)
+        return resized(example, size, self.antialias, self.rule)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SquarePad:
-    """Shorter side to `shorter` if that fits, then zeros on all sides up to size x size.
+    """Shorter side enlarged to `shorter` if that fits, then zeros on all sides up to size x size.
 
-    Source: Matterport's Mask R-CNN, resize mode "square".
+    Nothing is made smaller but what does not fit. Sides are rounded to the nearest, ties to even;
+    pixels are cut to whole levels. (Around an enlarged image scikit-image fades out half a pixel of
+    black, which is left out here.)
+    Source: Matterport's Mask R-CNN, utils.resize_image, mode "square".
     """
 
     size: int = 1024
@@ -80,15 +90,21 @@ class SquarePad:
             raise ValueError(f"SquarePad needs 1 <= shorter <= size, got {self}")
 
     def __call__(self, example: Example, generator: torch.Generator) -> Example:
-        example = resized(example, fitted(example.image, self.shorter, self.size), False)
-        height, width = example.image.shape[1:]
+        dtype, sides = example.image.dtype, example.image.shape[1:]
+        scale = max(1.0, self.shorter / min(sides))
+        if round(max(sides) * scale) > self.size:
+            scale = self.size / max(sides)
+        height, width = (whole(side * scale, "detectron") for side in sides)
+        example = resized(replace(example, image=example.image.float()), (height, width), False)
+        levels = (example.image + 1e-3).floor()  # rounding of the mean costs no level
+        example = replace(example, image=levels.to(dtype))
         top, left = (self.size - height) // 2, (self.size - width) // 2
-        sides = [left, self.size - width - left, top, self.size - height - top]
+        around = [left, self.size - width - left, top, self.size - height - top]
         targets = moved(example.targets, left, top)
         return replace(
             example,
-            image=F.pad(example.image, sides),
-            targets=replace(targets, masks=F.pad(targets.masks, sides)),
+            image=F.pad(example.image, around),
+            targets=replace(targets, masks=F.pad(targets.masks, around)),
         )
 
 
@@ -134,20 +150,52 @@ class RandomCrop:
 
     def __call__(self, example: Example, generator: torch.Generator) -> Example:
         height, width = example.image.shape[1:]
-        sides = [0, max(self.size - width, 0), 0, max(self.size - height, 0)]
         room = max(height - self.size, 0), max(width - self.size, 0)
         top, left = (int(torch.randint(r + 1, (), generator=generator)) for r in room)
-        image = F.pad(example.image, sides)[:, top : top + self.size, left : left + self.size]
-        targets = moved(example.targets, -left, -top)
-        masks = F.pad(targets.masks, sides)[:, top : top + self.size, left : left + self.size]
-        targets = replace(targets, masks=masks, boxes=clip(targets.boxes, (self.size, self.size)))
-        whole = example.targets.masks.sum((1, 2)) == masks.sum((1, 2))
-        tight = torch.where(whole[:, None], targets.boxes, boxes_of(masks))
-        kept = masks.any(1).any(1) & large_enough(tight)
-        return replace(example, image=image, targets=replace(targets, boxes=tight)[kept])
+        return window(example, top, left, self.size)
 
 
-AnyTransform = Resize | ResizeRange | SquarePad | Flip | Dihedral | RandomCrop
+@dataclass(frozen=True, kw_only=True)
+class LargeScaleJitter:
+    """The image that just fits size x size, times a random scale, then a crop or pad to that size.
+
+    low, high   of the scale: 0.1 and 2
+    rule        "torchvision": sides and place rounded down, averaged where reduced; "detectron2":
+                to the nearest, Pillow
+    fill        red, green and blue of the padding, of 0 .. 255: torchvision's mean colour; 128 in
+                detectron2
+    tight       whether the box of an object that was cut becomes the smallest around what is left
+                (detectron2) or its box as far as it is inside (torchvision)
+
+    One number decides where both the row and the column of the crop are, as in both peers.
+    Source: Ghiasi et al. 2021, "Simple Copy-Paste", sec. 3.1; torchvision's reference recipe "lsj",
+    detectron2's new baselines (ResizeScale, FixedSizeCrop).
+    """
+
+    size: int = 1024
+    low: float = 0.1
+    high: float = 2.0
+    rule: Literal["torchvision", "detectron2"] = "torchvision"
+    fill: tuple[float, float, float] = (123.0, 117.0, 104.0)
+    tight: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not 0 < self.low <= self.high:
+            raise ValueError(f"LargeScaleJitter needs size >= 1 and 0 < low <= high, got {self}")
+
+    def __call__(self, example: Example, generator: torch.Generator) -> Example:
+        share, place = torch.rand(2, generator=generator).tolist()
+        sides = example.image.shape[1:]
+        ratio = self.size / max(sides) * (self.low + (self.high - self.low) * share)
+        near: SizeRule = "torchvision" if self.rule == "torchvision" else "detectron"
+        height, width = (whole(side * ratio, near) for side in sides)
+        example = resized(example, (height, width), True, self.rule)
+        room = max(height - self.size, 0), max(width - self.size, 0)
+        top, left = (int(r * place) if near == "torchvision" else round(r * place) for r in room)
+        return window(example, top, left, self.size, self.fill, self.tight)
+
+
+AnyTransform = Resize | ResizeRange | SquarePad | Flip | Dihedral | RandomCrop | LargeScaleJitter
 
 
 def apply(
@@ -159,20 +207,14 @@ def apply(
     return example
 
 
-def fitted(image: Shaped[Tensor, "3 h w"], short: int, long: int) -> tuple[int, int]:
-    """(height, width) with the shorter side at `short` or the longer at `long`, rounded down."""
-    sides = image.shape[1:]
-    scale = min(short / min(sides), long / max(sides))
-    height, width = (max(int(side * scale), 1) for side in sides)
-    return height, width
-
-
-def resized(example: Example, size: tuple[int, int], antialias: bool) -> Example:
+def resized(
+    example: Example, size: tuple[int, int], antialias: bool, rule: SizeRule = "torchvision"
+) -> Example:
     """The example at exactly `size` (height, width); each axis has its own ratio."""
     height, width = example.image.shape[1:]
     if size == (height, width):
         return example
-    image = V.resize(example.image, list(size), antialias=antialias)
+    image = interpolated(example.image, size, rule, antialias)
     ratio = torch.tensor([size[1] / width, size[0] / height])
     targets = example.targets
     masks = F.interpolate(targets.masks[:, None].float(), size=size)[:, 0] > 0
@@ -180,25 +222,66 @@ def resized(example: Example, size: tuple[int, int], antialias: bool) -> Example
     if keypoints is not None:
         keypoints = keypoints * torch.tensor([*ratio.tolist(), 1.0])
     boxes = targets.boxes * ratio.repeat(2)
+    outlines = reshaped(targets, lambda corners: corners * ratio)
     return replace(
         example,
         image=image,
-        targets=replace(targets, boxes=boxes, masks=masks, keypoints=keypoints),
+        targets=replace(targets, boxes=boxes, masks=masks, keypoints=keypoints, polygons=outlines),
     )
 
 
+def window(
+    example: Example,
+    top: int,
+    left: int,
+    size: int,
+    fill: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    tight: bool = True,
+) -> Example:
+    """What a size x size window sees; beyond the image's right and lower end it sees `fill`.
+
+    An object stays if any of its mask does, and keeps its box if all of it does; else its box is
+    cut, or with `tight` the smallest around what is left.
+    """
+    rows, columns = slice(top, top + size), slice(left, left + size)
+    seen = example.image[:, rows, columns]
+    image = torch.tensor(fill).to(seen.dtype)[:, None, None].repeat(1, size, size)
+    image[:, : seen.shape[1], : seen.shape[2]] = seen
+    masks = F.pad(
+        example.targets.masks[:, rows, columns],
+        [0, size - seen.shape[2], 0, size - seen.shape[1]],
+    )
+    shifted = moved(example.targets, -left, -top)
+    boxes = clip(shifted.boxes, (size, size))
+    if tight:
+        uncut = example.targets.masks.sum((1, 2)) == masks.sum((1, 2))
+        boxes = torch.where(uncut[:, None], boxes, boxes_of(masks))
+    kept = masks.any(1).any(1) & large_enough(boxes)
+    targets = replace(shifted, masks=masks, boxes=boxes)[kept]
+    return replace(example, image=image, targets=targets)
+
+
+def reshaped(targets: Targets, change: Callable[[Tensor], Tensor]) -> Polygons | None:
+    """The polygons after a change of each one's corners."""
+    if targets.polygons is None:
+        return None
+    return tuple(tuple(change(corners) for corners in one) for one in targets.polygons)
+
+
 def moved(targets: Targets, x: int, y: int) -> Targets:
-    """Boxes and keypoints shifted by whole pixels; masks are left to the caller."""
+    """Boxes, keypoints and polygons shifted by whole pixels; masks are left to the caller."""
     keypoints = targets.keypoints
     if keypoints is not None:
         keypoints = keypoints + torch.tensor([x, y, 0.0]) * (keypoints[..., 2:] > 0)
     boxes = targets.boxes + torch.tensor([x, y, x, y])
-    return replace(targets, boxes=boxes, keypoints=keypoints)
+    outlines = reshaped(targets, lambda corners: corners + torch.tensor([x, y]))
+    return replace(targets, boxes=boxes, keypoints=keypoints, polygons=outlines)
 
 
 def mirrored(example: Example) -> Example:
     """Left and right exchanged; paired keypoints swap names."""
     width = example.image.shape[2]
+    mirror = torch.tensor([width, 0])
     x1, y1, x2, y2 = example.targets.boxes.unbind(1)
     keypoints = example.targets.keypoints
     if keypoints is not None:
@@ -213,6 +296,9 @@ def mirrored(example: Example) -> Example:
         boxes=torch.stack([width - x2, y1, width - x1, y2], 1),
         masks=example.targets.masks.flip(2),
         keypoints=keypoints,
+        polygons=reshaped(
+            example.targets, lambda corners: corners * torch.tensor([-1, 1]) + mirror
+        ),
     )
     return replace(example, image=example.image.flip(2), targets=targets)
 
@@ -225,6 +311,7 @@ def transposed(example: Example) -> Example:
         boxes=example.targets.boxes[:, [1, 0, 3, 2]],
         masks=example.targets.masks.mT.contiguous(),
         keypoints=None if keypoints is None else keypoints[..., [1, 0, 2]],
+        polygons=reshaped(example.targets, lambda corners: corners.flip(1)),
     )
     return replace(example, image=example.image.mT.contiguous(), targets=targets)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mrcnn.anchors import Anchors
+from mrcnn.boxes import corners
 from mrcnn.structures import Pyramid
 
 
@@ -69,3 +70,49 @@ def test_tables_that_make_no_anchors_are_refused(bad):
 def test_a_table_for_another_pyramid_is_refused():
     with pytest.raises(ValueError, match="2 levels"):
         Anchors()(pyramid((2, 2, 4), (1, 1, 8)))
+
+
+CLASSIC = [
+    [-84, -40, 99, 55],
+    [-176, -88, 191, 103],
+    [-360, -184, 375, 199],
+    [-56, -56, 71, 71],
+    [-120, -120, 135, 135],
+    [-248, -248, 263, 263],
+    [-36, -80, 51, 95],
+    [-80, -168, 95, 183],
+    [-168, -344, 183, 359],
+]
+"""Faster R-CNN's nine anchors at stride 16, sizes 128, 256 and 512, as first and last pixels.
+
+By hand: the window 0 .. 15 has area 256 and centre 7.5. Ratio 1/2: width round(sqrt 512) = 23,
+height round(11.5) = 12; eight times that is 184 x 96, and 7.5 - 183 / 2 = -84, 7.5 - 95 / 2 = -40.
+Ratio 2: width round(sqrt 128) = 11, height 22, so 88 x 176 for size 128.
+"""
+
+
+def test_anchors_rounded_by_sides_are_detectrons():
+    spec = Anchors(sizes=((128.0, 256.0, 512.0),), rounded="sides", offset=0.5)
+    found = spec(pyramid((1, 2, 16)))[0]
+    assert corners(found, "inclusive")[:9].tolist() == CLASSIC
+    assert torch.equal(found[9:], found[:9] + torch.tensor([16.0, 0, 16, 0]))
+
+
+@pytest.mark.parametrize(
+    ("rounded", "sides"),
+    [
+        (False, [128 * 2**0.5, 128 / 2**0.5]),  # 181.02 x 90.51: detectron2, mmdetection
+        (True, [182, 90]),  # +-90.51 to +-91, +-45.25 to +-45: torchvision
+        ("sides", [184, 96]),  # Detectron
+    ],
+)
+def test_the_three_ways_of_rounding_an_anchor(rounded, sides):
+    found = Anchors(sizes=((128.0,),), ratios=(0.5,), rounded=rounded)(pyramid((1, 1, 16)))[0][0]
+    assert (found[2:] - found[:2]).tolist() == pytest.approx(sides)
+
+
+def test_detectrons_fpn_anchors_depend_on_the_stride():
+    """32 px at stride 4, ratio 1/2: width round(sqrt 32) = 6, height 3, so 48 x 24."""
+    spec = Anchors(sizes=((32.0,),), ratios=(0.5,), rounded="sides")
+    found = spec(pyramid((1, 1, 4)))[0][0]
+    assert (found[2:] - found[:2]).tolist() == [48, 24]

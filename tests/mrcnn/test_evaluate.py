@@ -5,12 +5,15 @@ import math
 import pytest
 import torch
 
-from mrcnn.data.annotations import encode_mask
+from mrcnn.data.annotations import as_ground_truth, encode_mask
 from mrcnn.data.coco import CocoFolder
 from mrcnn.data.shapes import Shapes
-from mrcnn.evaluate import detect, evaluate, score
+from mrcnn.data.transforms import SquarePad
+from mrcnn.evaluate import MOST_POSES, as_results, detect, evaluate, kinds_of, score
 from mrcnn.model import MaskRCNN
-from mrcnn.presets import R50_FPN, at_scale
+from mrcnn.presets import R50_FPN, R50_FPN_KEYPOINTS, R50_FPN_MASK_KEYPOINTS, at_scale
+from mrcnn.structures import Detections
+from mrcnn.views import view
 
 SHAPES = Shapes(size=64, train=4, val=6)
 
@@ -29,6 +32,7 @@ def perfect(truth):
             "bbox": list(a["bbox"]),
             "segmentation": encode_mask(torch.from_numpy(truth.annToMask(a)).bool()),
             "score": 1.0,
+            **({"keypoints": list(a["keypoints"])} if "keypoints" in a else {}),
         }
         for a in truth.dataset["annotations"]
         if not a["iscrowd"]
@@ -115,3 +119,153 @@ def test_masks_survive_their_encoding():
 
     mask = torch.rand(7, 9) > 0.5
     assert (coco_mask.decode(encode_mask(mask)) == mask.numpy()).all()
+
+
+def test_ground_truth_scores_one_hundred_in_keypoints(truth):
+    metrics = score(truth, perfect(truth))
+    for name in ("keypoint AP", "keypoint AP50", "keypoint AP75", "keypoint AR"):
+        assert metrics[name] == pytest.approx(100)
+    assert "keypoint AP medium" in metrics
+    assert "keypoint AP large" in metrics
+    assert "keypoint AP small" not in metrics
+
+
+def a_person(count, area=1600.0, categories=1):
+    """Ground truth of one object with `count` keypoints in a row, of the first category."""
+    points = [v for i in range(count) for v in (20.0 + i, 30.0, 2)]
+    note = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40], "area": area, "iscrowd": 0}
+    note |= {"keypoints": points, "num_keypoints": count, "segmentation": []}
+    images = [{"id": 1, "height": 99, "width": 99}]
+    names = [f"point {i}" for i in range(count)]
+    truth = as_ground_truth(images, [note], ["a", "b"][:categories], [1, 2][:categories], names)
+    return truth, points
+
+
+def off(points, x, y=0.0):
+    moved = [v + (x, y, 0)[i % 3] for i, v in enumerate(points)]
+    return {"image_id": 1, "category_id": 1, "keypoints": moved, "score": 0.9, "bbox": [1, 1, 2, 2]}
+
+
+def test_keypoint_similarity_by_hand():
+    """exp(-d^2 / (2 (2 sigma)^2 area)): 3 px off in 1600 px^2 at sigma 0.05 is 0.755, so that 6 of
+    the 10 thresholds from 0.5 to 0.95 are reached; with COCO's sigmas for 17 points it is another.
+    """
+    truth, points = a_person(3)
+    metrics = score(truth, [off(points, 3)], kinds=("keypoint",))
+    assert math.exp(-9 / (2 * 0.1**2 * 1600)) == pytest.approx(0.755, abs=1e-3)
+    assert metrics["keypoint AP"] == pytest.approx(60)
+    assert metrics["keypoint AP50"] == metrics["keypoint AP75"] == pytest.approx(100)
+    assert metrics["keypoint AP medium"] == pytest.approx(60)
+    assert math.isnan(metrics["keypoint AP large"])
+    people, points = a_person(17)
+    assert score(people, [off(points, 3)], kinds=("keypoint",))["keypoint AP"] not in (0, 60, 100)
+
+
+def test_half_a_pixel_costs_and_a_wrong_name_costs_more():
+    truth, points = a_person(3, area=64.0)
+    swapped = [*points[3:6], *points[:3], *points[6:]]
+    found = [off(points, 0), off(points, 0.5, 0.5), off(swapped, 0)]
+    ap = [score(truth, [f], kinds=("keypoint",))["keypoint AP"] for f in found]
+    assert ap[0] == pytest.approx(100)
+    assert ap[0] > ap[1] > ap[2]
+
+
+def test_hidden_keypoints_are_scored_and_unannotated_are_not():
+    """5 px off in one of two: (1 + exp(-25 / 32)) / 2 = 0.73 reaches 5 of 10 thresholds."""
+    truth, points = a_person(3)
+    truth.dataset["annotations"][0]["keypoints"][5::3] = [1, 0]
+    for moved, ap in ((1, 50), (2, 100)):
+        found = list(points)
+        found[3 * moved] += 5
+        metrics = score(truth, [off(found, 0)], kinds=("keypoint",))
+        assert metrics["keypoint AP"] == pytest.approx(ap)
+
+
+def test_twenty_poses_of_an_image_count():
+    truth, points = a_person(3)
+    for better, ap in ((MOST_POSES - 1, 5), (MOST_POSES, 0)):
+        wrong = [{**off(points, 60), "score": 0.95} for _ in range(better)]
+        metrics = score(truth, [*wrong, off(points, 0)], kinds=("keypoint",))
+        assert metrics["keypoint AP"] == pytest.approx(ap)
+
+
+def test_categories_without_keypoints_are_not_scored():
+    truth, points = a_person(3, categories=2)
+    del truth.dataset["categories"][1]["keypoints"]
+    other = {**off(points, 0), "category_id": 2}
+    metrics = score(truth, [off(points, 0), other], kinds=("keypoint",))
+    assert metrics["keypoint AP"] == pytest.approx(100)
+    del truth.dataset["categories"][0]["keypoints"]
+    assert score(truth, [off(points, 0)], kinds=("keypoint",)) == {}
+
+
+@pytest.mark.parametrize("half_pixel", [0.0, 0.5])
+def test_what_reading_added_to_keypoints_is_taken_off(half_pixel):
+    keypoints = torch.tensor([[[4.5, 5.5, 0.7], [1, 2, 0.3]]])
+    box, one = torch.tensor([[1.0, 2, 9, 8]]), torch.tensor([1])
+    found = Detections(box, one, torch.tensor([0.9]), keypoints=keypoints)
+    result = as_results(found, 7, (3,), half_pixel)[0]
+    wanted = [4.5 - half_pixel, 5.5 - half_pixel, 0.7, 1 - half_pixel, 2 - half_pixel, 0.3]
+    assert result["keypoints"] == pytest.approx(wanted)
+    assert result["bbox"] == [1, 2, 8, 6]
+
+
+def test_keypoints_come_back_in_the_pixels_of_the_image():
+    trial = at_scale(R50_FPN_KEYPOINTS, "smoke")
+    model = MaskRCNN(trial.model)
+    image = torch.randint(0, 256, (3, 50, 90)).to(torch.uint8)
+    from dataclasses import replace
+
+    from mrcnn.data.transforms import Resize
+
+    twice = replace(trial.evaluate, transforms=(Resize(short=(100,), long=400),))
+    found = detect(model, [image], replace(trial, evaluate=twice))[0]
+    x, x1, x2 = found.keypoints[..., 0], found.boxes[:, None, 0], found.boxes[:, None, 2]
+    assert len(found)
+    assert ((x >= x1 - 1e-3) & (x <= x2 + 1e-3)).all()
+
+
+@pytest.mark.parametrize(
+    ("preset", "kinds"),
+    [
+        (R50_FPN, ("mask", "box")),
+        (R50_FPN_KEYPOINTS, ("box", "keypoint")),
+        (R50_FPN_MASK_KEYPOINTS, ("mask", "box", "keypoint")),
+    ],
+)
+def test_what_a_network_predicts_is_what_is_scored_and_shown(cache, preset, kinds):
+    trial = at_scale(preset, "smoke")
+    model = MaskRCNN(trial.model)
+    assert kinds_of(model) == kinds
+    outcome = evaluate(model, SHAPES.open("val", cache), trial, lambda *a: None)
+    assert {name.split()[0] for name in outcome.metrics} == set(kinds)
+    shown = outcome.gallery["images"][0]
+    assert all(len(one["keypoints"]) == 3 for one in shown["truth"])
+    assert all(("keypoints" in one) == ("keypoint" in kinds) for one in shown["detections"])
+    assert all(("keypoints" in p) == ("keypoint" in kinds) for p in outcome.predictions)
+
+
+def test_pose_score_box_or_keypoints():
+    """The pose that is right has the lower class score and the surer keypoints."""
+    truth, points = a_person(3)
+    found = [{**off(points, 0), "score": 0.5}, {**off(points, 60), "score": 0.8}]
+    for result, sure in zip(found, (0.9, 0.1), strict=True):
+        result["keypoints"][2::3] = [sure] * 3
+    for pose_score, ap in (("box", 50), ("keypoints", 100)):
+        metrics = score(truth, found, kinds=("keypoint",), pose_score=pose_score)
+        assert metrics["keypoint AP"] == pytest.approx(ap)
+
+
+def test_padding_is_taken_off_boxes_again():
+    """A padded square shows what the image alone shows, in the image's own pixels."""
+    model = MaskRCNN(at_scale(R50_FPN, "smoke").model).eval()
+    image = torch.randint(0, 256, (3, 64, 96), generator=torch.Generator().manual_seed(3)).byte()
+    trial = at_scale(R50_FPN, "smoke")
+    square = SquarePad(size=128, shorter=64)
+    padded = replace(trial, evaluate=replace(trial.evaluate, transforms=(square,)))
+    found = detect(model, [image], padded)[0]
+    seen = view(image.float(), (square,))
+    raw = model.predict(model.images([seen.image]))[0]
+    assert seen.frame != (0.0, 0.0, 96.0, 64.0)
+    torch.testing.assert_close(seen.entered(found.boxes), raw.boxes, rtol=0, atol=1e-3)
+    assert found.masks.shape[1:] == (64, 96)

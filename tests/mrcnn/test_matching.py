@@ -1,5 +1,7 @@
 """Matching and sampling."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -60,3 +62,48 @@ def test_sampling_is_even_and_depends_on_the_generator_alone():
 def test_thresholds_must_be_in_order():
     with pytest.raises(ValueError, match="negative <= positive"):
         Matching(positive=0.3, negative=0.5)
+
+
+def test_an_object_overlapped_too_little_may_claim_nothing():
+    """mmdetection's min_pos_iou: of two objects, with best overlaps 0.25 and 0.5, one claims."""
+    iou = torch.tensor([[0.25, 0.1, 0.0], [0.0, 0.1, 0.5]])
+    match = Matching(positive=0.7, negative=0.3, keep_best=True)
+    assert match(iou).state.tolist() == [1, 0, 1]
+    assert replace(match, least_best=0.3)(iou).state.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("claimed_by", "index"), [("best", [0, 0]), ("claimer", [1, 0])])
+def test_whom_a_claimed_box_answers_for(claimed_by, index):
+    """Box 0 overlaps object 0 by 0.9 and is the best of object 1, by 0.8; object 0 has box 1."""
+    iou = torch.tensor([[0.9, 0.95], [0.8, 0.1]])
+    match = Matching(positive=0.7, negative=0.3, keep_best=True, claimed_by=claimed_by)(iou)
+    assert match.state.tolist() == [1, 1]
+    assert match.index.tolist() == index
+
+
+def test_the_last_of_several_claimers_has_a_box():
+    """One box is the best of three objects; the third, whose best is under 0.3, does not claim."""
+    iou = torch.tensor([[0.6, 0.0], [0.5, 0.0], [0.2, 0.0]])
+    match = Matching(
+        positive=0.7, negative=0.3, keep_best=True, least_best=0.3, claimed_by="claimer"
+    )(iou)
+    assert match.state.tolist() == [1, 0]
+    assert int(match.index[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("positives", "fill", "expected"),
+    [
+        (100, True, (66, 134)),  # int(200 x 0.33), and the rest
+        (100, False, (66, 134)),
+        (10, True, (10, 190)),
+        (10, False, (10, 20)),  # int(10 / 0.33) - 10
+        (0, True, (0, 200)),
+        (0, False, (0, 0)),
+    ],
+)
+def test_negatives_fill_up_or_keep_the_fraction(positives, fill, expected):
+    """Matterport's 200 RoIs, a third of them positive, among 1,000 negatives."""
+    state = torch.tensor([1] * positives + [0] * 1000)
+    p, n = sample(state, 200, 0.33, generator(0), fill=fill)
+    assert (len(p), len(n)) == expected

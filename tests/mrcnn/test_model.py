@@ -12,9 +12,9 @@ from mrcnn.config import ModelConfig
 from mrcnn.mask_head import FCNMaskHead, MLPMaskHead, SigmoidMaskLoss, SoftmaxMaskLoss
 from mrcnn.model import MaskRCNN
 from mrcnn.presets import PRESETS, R50_C4, R50_C5, R50_FPN, at_scale
-from mrcnn.roi_ops import RoIAlign, RoIPool, RoIWarp, level_of
+from mrcnn.roi_ops import RoIAlign, RoIPool, RoIWarp
 from mrcnn.seeds import generator
-from mrcnn.structures import Targets, batch
+from mrcnn.structures import Targets
 
 BASES = {"C4": R50_C4, "C5": R50_C5, "FPN": R50_FPN}
 OPS = {"pool": RoIPool(), "warp": RoIWarp(), "align": RoIAlign(), "max": RoIAlign(reduce="max")}
@@ -107,14 +107,6 @@ def test_an_image_does_not_depend_on_the_others_of_its_batch():
     torch.testing.assert_close(both[0].scores, alone[0].scores, rtol=0, atol=1e-5)
 
 
-def test_batches_are_padded_right_and_bottom_to_a_multiple_of_32():
-    made = batch([torch.ones(3, 40, 33), torch.ones(3, 20, 65)])
-    assert made.pixels.shape == (2, 3, 64, 96)
-    assert made.sizes == ((40, 33), (20, 65))
-    assert float(made.pixels[0].sum()) == 3 * 40 * 33
-    assert float(made.pixels[0, :, :40, :33].min()) == 1
-
-
 def test_changing_one_part_leaves_the_initial_weights_of_the_others():
     one = MaskRCNN(config("FPN"), seed=4).state_dict()
     two = MaskRCNN(config("FPN", mask_head=MLPMaskHead(widths=(8,))), seed=4).state_dict()
@@ -138,13 +130,6 @@ def test_the_same_step_twice_is_bitwise_the_same():
     images, targets = a_batch(model)
     once, again = (model.losses(images, targets, [generator(3)] * len(targets)) for _ in range(2))
     assert all(torch.equal(once[k], again[k]) for k in once)
-
-
-def test_levels_by_the_formula_of_the_fpn_paper():
-    """k = floor(4 + log2(sqrt(wh) / 224)): 224 to P4, just below to P3, 112 to P3, 448 to P5."""
-    side = torch.tensor([10.0, 111.9, 112, 223.9, 224, 447.9, 448, 5000, 0])
-    found = torch.stack([torch.zeros(9), torch.zeros(9), side, side], 1)
-    assert level_of(found, [4, 8, 16, 32], 224.0).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 0]
 
 
 @pytest.mark.parametrize("name", PRESETS)

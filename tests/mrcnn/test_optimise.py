@@ -128,3 +128,26 @@ def test_rates_by_hand():
     assert config.rate(120_000) == pytest.approx(0.002)
     cosine = replace(config, schedule=CosineSchedule(), warmup_steps=0)
     assert cosine.rate(80_000) == pytest.approx(0.01)
+
+
+def test_rates_of_both_stages_by_hand():
+    """The RPN for 100 steps, the detector for 400: each warms up, and falls at 3/4 of its own."""
+    config = TrainConfig(steps=500, rpn_steps=100, warmup_steps=10, schedule=StepSchedule())
+    assert [config.stage(step) for step in (0, 99, 100, 499)] == ["rpn"] * 2 + ["detector"] * 2
+    assert config.rate(0) == pytest.approx(0.02 * (1 / 3 + 2 / 3 / 10)) == config.rate(100)
+    assert config.rate(74) == pytest.approx(0.02) == config.rate(399)
+    assert config.rate(75) == pytest.approx(0.002) == config.rate(400)
+    assert replace(config, rpn_steps=0).stage(0) == "joint"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rpn_steps": 12}, "rpn_steps must be 0 to less than steps, got 12"),
+        ({"aspect_groups": (2.0, 1.0)}, "aspect_groups must be positive and rise"),
+        ({"aspect_groups": (0.0,)}, "aspect_groups must be positive and rise"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes, said):
+    with pytest.raises(ValueError, match=said):
+        replace(CONFIG, **changes)

@@ -59,3 +59,17 @@ def test_files_become_overlays_and_json(tmp_path):
     assert [(i["width"], i["height"]) for i in kept["images"]] == [(70, 50), (71, 50)]
     assert {a["image_id"] for a in kept["annotations"]} <= {1, 2}
     assert all("segmentation" in a for a in kept["annotations"])
+
+
+def test_an_overlay_shows_keypoints():
+    from dataclasses import replace
+
+    image = torch.full((3, 40, 60), 100, dtype=torch.uint8)
+    plain = replace(found(), masks=None)
+    points = replace(plain, keypoints=torch.tensor([[[35.0, 20, 1], [40, 25, 1]]]))
+    pictures = [np.asarray(overlay(image, f, ("cat", "dog"))) for f in (plain, points)]
+    factor = pictures[0].shape[0] // 40
+    changed = (pictures[0] != pictures[1]).any(2)
+    assert changed[20 * factor, 35 * factor]
+    assert changed[25 * factor, 40 * factor]
+    assert not changed[12 * factor, 25 * factor]

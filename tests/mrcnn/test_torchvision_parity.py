@@ -1,4 +1,4 @@
-"""Ours against torchvision's own Mask R-CNN, stage by stage and end to end, with equal weights.
+"""Ours against torchvision's own detectors, stage by stage and end to end, with equal weights.
 
 Weights follow a stated rule instead of being stored: a generator seeded by the parameter's name,
 scaled by its fan-in. The case is checked to be worth comparing (detections, classes, positives),
@@ -7,27 +7,29 @@ and each planted fault must make the comparison fail.
 
 import zlib
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pytest
 import torch
-from torchvision.models.detection import maskrcnn_resnet50_fpn
+from torch import nn
+from torchvision.models import detection
 
 import kernels
 from mrcnn import boxes as box_functions
-from mrcnn.backbone import set_stride
 from mrcnn.boxes import sides
-from mrcnn.checkpoint import load_torchvision
+from mrcnn.config import Trial
 from mrcnn.data.dataset import Example
 from mrcnn.data.transforms import Resize, apply
 from mrcnn.evaluate import detect, no_targets
 from mrcnn.matching import sample
 from mrcnn.model import MaskRCNN
-from mrcnn.presets import TORCHVISION
 from mrcnn.roi_ops import RoIAlign
 from mrcnn.rpn import propose, rpn_losses
 from mrcnn.seeds import generator
 from mrcnn.spec import vary
 from mrcnn.structures import Targets
+from mrcnn.trunk import set_stride
+from mrcnn.weights.converting import convert
 
 CLASSES = 8
 SHORT, LONG = 224, 320
@@ -65,13 +67,20 @@ def made_weights(shapes):
 class Both:
     theirs: torch.nn.Module
     ours: MaskRCNN
+    trial: Trial
     images: list
     targets: list
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def both():
-    theirs = maskrcnn_resnet50_fpn(
+    return pair("maskrcnn_resnet50_fpn")
+
+
+@cache
+def pair(builder):
+    """torchvision's network and ours, with images and targets."""
+    theirs = getattr(detection, builder)(
         weights=None,
         weights_backbone=None,
         num_classes=CLASSES + 1,
@@ -83,8 +92,8 @@ def both():
     images = [smooth_noise(h, w, g) for h, w in SIZES]
     targets = [some_targets(h, w, g) for h, w in SIZES]
     level_the_classes(theirs.eval(), images)
-    ours = load_torchvision(theirs.state_dict()).model
-    return Both(theirs, ours.eval(), images, targets)
+    found = convert(theirs.state_dict())
+    return Both(theirs, found.model.eval(), found.trial, images, targets)
 
 
 @torch.no_grad()
@@ -109,12 +118,19 @@ def some_targets(height, width, g):
     masks = torch.zeros(6, height, width, dtype=torch.bool)
     for mask, (x1, y1, x2, y2) in zip(masks, found.int().tolist(), strict=True):
         mask[y1 : (y1 + y2) // 2 + 3, x1:x2] = True
-    return Targets(found, torch.randint(1, CLASSES + 1, (6,), generator=g), masks)
+    labels = torch.randint(1, CLASSES + 1, (6,), generator=g)
+    low, high = found[:, None, :2], found[:, None, 2:]
+    place = low + torch.rand(6, 17, 2, generator=g) * (high - low)
+    seen = torch.randint(0, 3, (6, 17, 1), generator=g).float()
+    return Targets(found, labels, masks, torch.cat([place, seen], 2))
 
 
-def trial_of(model):
-    trial = replace(TORCHVISION, model=model.config)
-    return replace(trial, evaluate=replace(trial.evaluate, transforms=(RESIZE,)))
+def trial_of(both):
+    return replace(
+        both.trial,
+        model=both.ours.config,
+        evaluate=replace(both.trial.evaluate, transforms=(RESIZE,)),
+    )
 
 
 RESIZE = Resize(short=(SHORT,), long=LONG)
@@ -184,10 +200,21 @@ def compare_detections(both):
     pyramid, features, proposals, theirs, ours = compare_proposals(both)
     expected, _ = both.theirs.roi_heads(features, proposals, theirs.image_sizes)
     found = both.ours.detect_masks(pyramid, both.ours.detect(pyramid, proposals, ours.sizes))
+    found = both.ours.detect_keypoints(pyramid, found)
     for mine, other in zip(found, expected, strict=True):
         compare_found(mine, other["boxes"], other["scores"], other["labels"])
         order = aligned(mine, other["boxes"], other["labels"])
-        close(mine.mask_probabilities[order], other["masks"][:, 0], 1e-4)
+        if "masks" in other:
+            close(mine.mask_probabilities[order], other["masks"][:, 0], 1e-4)
+        if "keypoints" in other:
+            compare_keypoints(mine.keypoints[order], other)
+
+
+def compare_keypoints(mine, other):
+    """x and y but where two pixels of a map are as good as each other, and the score of each."""
+    close(mine[..., 2], other["keypoints_scores"], 1e-3)
+    moved = (mine[..., :2] - other["keypoints"][..., :2]).abs().amax(2) > 1e-2
+    assert int(moved.sum()) <= 0.002 * moved.numel(), f"{int(moved.sum())} keypoints are elsewhere"
 
 
 def compare_found(mine, boxes, scores, labels):
@@ -212,10 +239,14 @@ def aligned(mine, boxes, labels):
 @torch.no_grad()
 def compare_end_to_end(both):
     expected = both.theirs([i / 255 for i in both.images])
-    found = detect(both.ours, both.images, trial_of(both.ours))
+    found = detect(both.ours, both.images, trial_of(both))
     for mine, other, image in zip(found, expected, both.images, strict=True):
         compare_found(mine, other["boxes"], other["scores"], other["labels"])
         order = aligned(mine, other["boxes"], other["labels"])
+        if "keypoints" in other:
+            compare_keypoints(mine.keypoints[order], other)
+        if "masks" not in other:
+            continue
         soft = kernels.paste_masks(
             mine.mask_probabilities[order],
             mine.boxes[order],
@@ -228,8 +259,8 @@ def compare_end_to_end(both):
         assert int(differing.sum()) <= 1, f"{int(differing.sum())} pasted masks differ"
 
 
-def compare_losses(both):
-    expected, proposals = their_losses(both, generator(3))
+def compare_losses(both, batch_statistics=False):
+    expected, proposals = their_losses(both, generator(3), batch_statistics)
     views = network_targets(both)
     targets = [view.targets for view in views]
     draw = generator(3)
@@ -246,10 +277,11 @@ def compare_losses(both):
         "class": "loss_classifier",
         "box": "loss_box_reg",
         "mask": "loss_mask",
+        "keypoint": "loss_keypoint",
     }
-    assert set(found) == set(names)
-    for mine, other in names.items():
-        close(found[mine], expected[other], 0, rtol=1e-5)
+    assert {names[mine] for mine in found} == set(expected)
+    for mine, loss in found.items():
+        close(loss, expected[names[mine]], 0, rtol=1e-5)
 
 
 def network_targets(both):
@@ -258,7 +290,7 @@ def network_targets(both):
     return [RESIZE(Example(image, target, 0, ""), g) for image, target in pairs]
 
 
-def their_losses(both, g):
+def their_losses(both, g, batch_statistics=False):
     """torchvision's losses and proposals, our sampler in place of its own: both see the same."""
 
     def sampler(count, fraction):
@@ -283,9 +315,16 @@ def their_losses(both, g):
     model.rpn.fg_bg_sampler = sampler(256, 0.5)
     model.roi_heads.fg_bg_sampler = sampler(512, 0.25)
     model.train()
-    model.backbone.body.eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(batch_statistics)
     targets = [
-        {"boxes": t.boxes.clone(), "labels": t.labels, "masks": t.masks.to(torch.uint8)}
+        {
+            "boxes": t.boxes.clone(),
+            "labels": t.labels,
+            "masks": t.masks.to(torch.uint8),
+            "keypoints": t.keypoints.clone(),
+        }
         for t in both.targets
     ]
     try:
@@ -307,9 +346,32 @@ STAGES = {
 }
 
 
+BUILDERS = [
+    "maskrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
+    "fasterrcnn_resnet50_fpn_v2",
+]
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_parity(both, stage):
-    STAGES[stage](both)
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_parity(builder, stage):
+    STAGES[stage](pair(builder))
+
+
+@pytest.mark.parametrize("builder", ["maskrcnn_resnet50_fpn_v2"])
+def test_losses_with_the_statistics_of_the_batch(builder):
+    both = pair(builder)
+    states = [{k: v.clone() for k, v in m.state_dict().items()} for m in (both.theirs, both.ours)]
+    both.ours.train()
+    try:
+        compare_losses(both, batch_statistics=True)
+    finally:
+        both.ours.eval()
+        for model, state in zip((both.theirs, both.ours), states, strict=True):
+            model.load_state_dict(state)
 
 
 def with_config(both, **changes):

@@ -13,7 +13,10 @@ import pytest
 import torch
 
 from kernels import operators
+from mrcnn.data.loader import Batches
+from mrcnn.model import MaskRCNN
 from mrcnn.presets import R50_FPN, at_scale
+from mrcnn.seeds import generator
 from mrcnn.spec import plain, vary
 from mrcnn.train import Runtime, run_trial
 
@@ -39,7 +42,7 @@ def start(trial, runs, out):
 def whole(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     process = start(TRIAL, runs, runs / "whole")
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=400)
     assert process.returncode == 0, error
     return runs
 
@@ -61,13 +64,13 @@ def test_interrupted_and_resumed_is_bitwise_the_uninterrupted(whole, tmp_path, n
     while step_of(out) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=120)
     if number != signal.SIGKILL:
         assert process.returncode == 130, error
         assert torch.load(out / "resume.pt", weights_only=True)["step"] < STEPS
     assert not (out / "result.json").exists()
     process = start(TRIAL, whole, out)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=400)
     assert process.returncode == 0, error
     for file in ("model.safetensors", "predictions.json"):
         assert (out / file).read_bytes() == (whole / "whole" / file).read_bytes(), file
@@ -113,6 +116,100 @@ def test_every_precision_trains(whole, tmp_path, precision):
 def test_accumulated_parts_train(whole, tmp_path):
     trial = replace(TRIAL, train=replace(TRIAL.train, accumulate=2, steps=2))
     assert run_trial(trial, tmp_path / "out", whole, Runtime(threads=1))["history"]
+
+
+SEPARATE = replace(
+    vary(TRIAL, "model.rpn_features", "separate"), train=replace(TRIAL.train, steps=6, rpn_steps=3)
+)
+DETECTOR = ("backbone.", "box_head.", "mask_head.")
+
+
+def a_batch(trial, runs):
+    """A model, and what its losses are of."""
+    model = MaskRCNN(trial.model)
+    examples = Batches(trial.data.open("train", runs / "data"), 2, 0, ())[0]
+    images = model.images([e.image for e in examples])
+    return model, images, [e.targets for e in examples], [generator(i) for i in range(2)]
+
+
+def moved_by(model, losses, names):
+    """The names of the parameters that these terms have a gradient for."""
+    model.zero_grad(set_to_none=True)
+    torch.stack([losses[name] for name in names]).sum().backward(retain_graph=True)
+    return [n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()]
+
+
+def test_separate_rpn_features_get_no_gradient_from_the_detector_nor_give_it_one(whole):
+    model, *given = a_batch(SEPARATE, whole)
+    losses = model.losses(*given)
+    of_rpn = moved_by(model, losses, ["objectness", "proposal box"])
+    of_rois = moved_by(model, losses, ["class", "box", "mask"])
+    assert {n.split(".")[0] for n in of_rpn} == {"rpn", "rpn_backbone"}
+    assert {n.split(".")[0] for n in of_rois} == {"backbone", "box_head", "mask_head"}
+
+
+def test_shared_rpn_features_get_both(whole):
+    model, *given = a_batch(TRIAL, whole)
+    losses = model.losses(*given)
+    assert not hasattr(model.rpn_backbone, "trunk")
+    for names in (["objectness", "proposal box"], ["class", "box", "mask"]):
+        assert any(n.startswith("backbone.trunk") for n in moved_by(model, losses, names))
+
+
+@pytest.mark.parametrize("features", ["separate", "shared"])
+def test_proposals_depend_on_the_rpns_own_part_alone_where_it_has_one(whole, features):
+    model, images, *_ = a_batch(vary(TRIAL, "model.rpn_features", features), whole)
+    _, before = model.eval().proposed(images)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith(DETECTOR):
+                parameter.mul_(-1.7)
+    _, after = model.proposed(images)
+    same = all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert same == (features == "separate")
+
+
+def test_both_trunks_start_from_the_weights_given(whole):
+    weights = SEPARATE.model.backbone.trunk.build().state_dict()
+    given = MaskRCNN(SEPARATE.model, 0, weights)
+    drawn = MaskRCNN(SEPARATE.model, 0)
+    for trunk in (given.backbone.trunk, given.rpn_backbone.trunk):
+        assert all(torch.equal(t, weights[name]) for name, t in trunk.state_dict().items())
+    first = "stages.0.0.weight"
+    own, other = drawn.rpn_backbone.trunk.state_dict(), drawn.backbone.trunk.state_dict()
+    assert not torch.equal(own[first], other[first])
+
+
+def test_rpn_steps_train_the_rpn_first_and_then_leave_it_as_it_is(whole, tmp_path, monkeypatch):
+    from mrcnn import model as module
+
+    honest, states = module.MaskRCNN.losses, []
+
+    def noting(self, *given):
+        states.append({name: t.clone() for name, t in self.state_dict().items()})
+        return honest(self, *given)
+
+    monkeypatch.setattr(module.MaskRCNN, "losses", noting)
+    result = run_trial(SEPARATE, tmp_path / "out", whole, Runtime(threads=1))
+    assert set(result["history"][-1]["losses"]) == {"class", "box", "mask"}
+
+    def changed(a, b):
+        moved = (n for n, t in states[a].items() if not torch.equal(t, states[b][n]))
+        return {name.split(".")[0] for name in moved}
+
+    assert changed(0, 2) == {"rpn", "rpn_backbone"}
+    assert changed(3, 5) == {"backbone", "box_head", "mask_head"}
+
+
+def test_rpn_steps_need_features_of_its_own():
+    with pytest.raises(ValueError, match=r"rpn_steps must be 0 with model.rpn_features='shared'"):
+        vary(TRIAL, "train.rpn_steps", 3)
+
+
+def test_aspect_groups_and_normaliser_train(whole, tmp_path):
+    spec = replace(TRIAL.train, aspect_groups=(1.0,), normaliser="per_rank", steps=2)
+    out = tmp_path / "out"
+    assert run_trial(replace(TRIAL, train=spec), out, whole, Runtime(threads=1))["history"]
 
 
 @pytest.mark.slow

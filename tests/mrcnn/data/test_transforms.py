@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mrcnn.data import transforms
+from mrcnn.data.dataset import Example
 from mrcnn.data.shapes import Shapes
 from mrcnn.data.transforms import (
     Dihedral,
     Flip,
+    LargeScaleJitter,
     RandomCrop,
     Resize,
     ResizeRange,
@@ -22,6 +22,7 @@ from mrcnn.data.transforms import (
     transposed,
 )
 from mrcnn.seeds import generator
+from mrcnn.structures import Targets
 
 ALL = {
     "resize": Resize(short=(50,), long=200),
@@ -32,6 +33,8 @@ ALL = {
     "dihedral": Dihedral(),
     "crop": RandomCrop(size=48),
     "large crop": RandomCrop(size=150),
+    "detectron2": Resize(short=(90,), rule="detectron2"),
+    "jitter crop": LargeScaleJitter(size=64, tight=True),
 }
 
 
@@ -50,7 +53,7 @@ def test_boxes_follow_their_masks(examples, name):
         assert out.image.dtype == example.image.dtype
         gap = (boxes_of(out.targets.masks) - out.targets.boxes).abs()
         # nearest-neighbour masks lose tips thinner than a pixel where the image shrinks
-        allowed = max(max(height, width) / 64, 4) if "crop" not in name else 1e-4
+        allowed = max(max(height, width) / 64, 4) if name not in ("crop", "large crop") else 1e-4
         allowed = 1e-4 if name in ("flip", "dihedral") else allowed
         assert float(gap.max() if len(gap) else 0) <= allowed
 
@@ -126,13 +129,118 @@ def test_names_swap_in_a_mirror(examples):
     assert torch.equal(points, examples[0].targets.keypoints[:, [0, 2, 1], 1])
 
 
-@given(h=st.integers(20, 900), w=st.integers(20, 900))
-def test_sides_as_torchvision_computes_them(h, w):
-    from torchvision.models.detection.transform import GeneralizedRCNNTransform
+def test_several_sides_are_all_drawn(examples):
+    """Resize.short: detectron2's choice of sides at training; one side is no draw."""
+    several = Resize(short=(40, 50, 90), long=200)
+    drawn = {min(several(examples[0], generator(i)).image.shape[1:]) for i in range(40)}
+    assert drawn == {40, 50, 90}
+    draw, untouched = generator(0), generator(0)
+    Resize(short=(40,))(examples[0], draw)
+    assert torch.equal(torch.rand(1, generator=draw), torch.rand(1, generator=untouched))
 
-    theirs = GeneralizedRCNNTransform(200, 333, [0.0] * 3, [1.0] * 3, size_divisible=1)
-    expected = theirs([torch.zeros(3, h, w)])[0].image_sizes[0]
-    assert transforms.fitted(torch.zeros(3, h, w), 200, 333) == tuple(expected)
+
+@pytest.mark.parametrize("rule", ["torchvision", "detectron", "detectron2", "mmdetection"])
+def test_each_rule_of_resize_has_its_sides(examples, rule):
+    """Resize.rule: 427 x 640 to a longer side of 800 is 533.75 high; see test_sizes."""
+    wide = replace(examples[0], image=torch.zeros(3, 427, 640, dtype=torch.uint8))
+    wide = replace(wide, targets=wide.targets[torch.zeros(0, dtype=torch.long)])
+    wide = replace(wide, targets=replace(wide.targets, masks=torch.zeros(0, 427, 640).bool()))
+    found = Resize(short=(534,), long=800, rule=rule)(wide, generator(0))
+    assert found.image.shape[1:] == ((533, 800) if rule == "torchvision" else (534, 800))
+
+
+def blank(height, width, value=200):
+    """An image of one colour with one object that covers it."""
+    targets = Targets(
+        torch.tensor([[0.0, 0, width, height]]),
+        torch.ones(1, dtype=torch.long),
+        torch.ones(1, height, width, dtype=torch.bool),
+    )
+    return Example(torch.full((3, height, width), value, dtype=torch.uint8), targets, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("sides", "inside"),
+    [
+        ((400, 600), (683, 1024)),  # 2 x would be 1200 wide: 1024 / 600
+        ((500, 500), (800, 800)),
+        ((900, 1000), (900, 1000)),  # never made smaller than it is if it fits
+        ((2000, 1500), (1024, 768)),
+        ((333, 801), (426, 1024)),  # 425.7 is rounded up
+    ],
+)
+def test_square_padding_as_in_matterport(sides, inside):
+    """SquarePad: a scale of at least 1, sides to the nearest, half of the padding on each side."""
+    found = SquarePad()(blank(*sides), generator(0))
+    assert found.image.shape == (3, 1024, 1024)
+    x1, y1, x2, y2 = found.targets.boxes[0].tolist()
+    assert (y2 - y1, x2 - x1) == pytest.approx(inside)
+    assert (y1, x1) == ((1024 - inside[0]) // 2, (1024 - inside[1]) // 2)
+    assert int((found.image[0] == 200).sum()) == inside[0] * inside[1]
+    assert int(found.image[0].sum()) == 200 * inside[0] * inside[1]
+
+
+def test_square_padding_cuts_levels():
+    """Matterport makes 8 bits of what it interpolated by cutting, torchvision by rounding."""
+    image = torch.tensor([0, 255], dtype=torch.uint8).repeat(3, 50, 25)
+    example = replace(blank(50, 50), image=image)
+    found = SquarePad(size=64, shorter=64)(example, generator(0)).image.float()
+    kept = transforms.interpolated(image.float(), (64, 64))
+    gap = kept - found
+    assert -1e-2 <= float(gap.min()) < float(gap.max()) < 1
+    assert float(gap.max()) > 0.9
+
+
+def test_large_scale_jitter_crops_and_pads():
+    """LargeScaleJitter: 0.1 to 2 times the image that fits; large ones cropped, small ones padded
+    with the fill on the right and below.
+    """
+    jitter = LargeScaleJitter(size=64)
+    shares = []
+    for seed in range(60):
+        found = jitter(blank(40, 80), generator(seed))
+        assert found.image.shape == (3, 64, 64)
+        inside = (found.image == 200).all(0)
+        height, width = int(inside[:, 0].sum()), int(inside[0].sum())
+        assert int(inside.sum()) == height * width
+        assert found.targets.boxes[0].tolist() == pytest.approx([0, 0, width, height])
+        outside = found.image[:, ~inside]
+        fill = torch.tensor([123, 117, 104], dtype=torch.uint8)[:, None]
+        assert torch.equal(outside, fill.expand_as(outside))
+        shares.append(width / 64)
+        assert height == min(64, max(1, height))
+    assert min(shares) < 0.2
+    assert 0.3 < sum(s == 1 for s in shares) / 60 < 0.7
+
+
+@pytest.mark.parametrize(("rule", "side"), [("torchvision", 33), ("detectron2", 34)])
+def test_large_scale_jitter_rounds_as_its_peer(rule, side):
+    """LargeScaleJitter.rule: 67 of 100 px at half the size of 100 is 33.5: down, or to even."""
+    half = LargeScaleJitter(size=100, low=0.5, high=0.5, rule=rule, fill=(0.0, 0.0, 0.0))
+    found = half(blank(67, 100), generator(0))
+    assert found.targets.boxes[0].tolist() == pytest.approx([0, 0, 50, side])
+
+
+@pytest.mark.parametrize("tight", [False, True])
+def test_the_box_of_an_object_that_is_cut(tight):
+    """LargeScaleJitter.tight: torchvision cuts the box, detectron2 draws it around what is left."""
+    example = blank(64, 64)
+    mask = torch.zeros(1, 64, 64, dtype=torch.bool)
+    mask[0, 20:40, 4:10] = mask[0, 10:50, 50:60] = True
+    targets = replace(example.targets, masks=mask, boxes=torch.tensor([[4.0, 10, 60, 50]]))
+    found = transforms.window(replace(example, targets=targets), 0, 8, 32, tight=tight)
+    wanted = [0, 20, 2, 32] if tight else [0, 10, 32, 32]
+    assert found.targets.boxes[0].tolist() == wanted
+
+
+def test_one_number_places_row_and_column():
+    """LargeScaleJitter: the crop of a square lies on its diagonal, as in both peers."""
+    twice = LargeScaleJitter(size=32, low=2.0, high=2.0)
+    y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    example = replace(blank(32, 32), image=torch.stack([y * 8, x * 8, x]).to(torch.uint8))
+    corners = [twice(example, generator(i)).image[:2, 0, 0].tolist() for i in range(8)]
+    assert all(row == column for row, column in corners)
+    assert len({row for row, _ in corners}) > 4
 
 
 @pytest.mark.parametrize(
@@ -144,6 +252,8 @@ def test_sides_as_torchvision_computes_them(h, w):
         lambda: SquarePad(size=10, shorter=20),
         lambda: Flip(probability=2.0),
         lambda: RandomCrop(size=0),
+        lambda: LargeScaleJitter(low=0.0),
+        lambda: LargeScaleJitter(low=2.0, high=1.0),
     ],
 )
 def test_sizes_that_mean_nothing_are_refused(bad):
