@@ -1,6 +1,7 @@
 """Average precision: ground truth as predictions is 100, and mistakes cost what they should."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
