@@ -274,6 +274,25 @@ def presets() -> None:
 
 
 @app.command()
+def parity(
+    folder: Annotated[
+        Path, typer.Argument(help="With golden files; the reduced ones lie in tests/golden.")
+    ] = Path("tests/golden"),
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
+) -> None:
+    """How far each preset is from its peer, stage by stage. Exit code 1 if a stage differs."""
+    from mrcnn.verified import HEADER, verified
+
+    differs = False
+    if markdown:
+        typer.echo(f"| {' | '.join(HEADER)} |\n{'|---' * len(HEADER)}|")
+    for one in verified(folder):
+        typer.echo(one.line(markdown=markdown))
+        differs |= one.found is not None and not one.found.agrees
+    raise typer.Exit(1 if differs else 0)
+
+
+@app.command()
 def diff(
     names: Annotated[
         list[str] | None, typer.Argument(help="Presets; default: the paper's and its peers'.")

@@ -69,9 +69,10 @@ def test_c4_on_all_proposals_and_from_the_image(fixtures, name, stage):
 
 @pytest.mark.parametrize("name", [*FPN, *C4])
 def test_the_case_is_worth_comparing(name):
+    """detectron2's FPN file has three classes; with mmdetection's there are ten."""
     found = read_golden(REDUCED, name).found
     assert len(found) >= 50
-    assert len(found.labels.unique()) >= 5
+    assert len(found.labels.unique()) >= (3 if name == FPN[0] else 5)
 
 
 @pytest.mark.parametrize("name", [*FPN, *C4])

@@ -33,6 +33,7 @@ from mrcnn.weights.converting import convert
 
 CLASSES = 8
 SHORT, LONG = 224, 320
+LIMIT = 60  # detections of an image, whose masks and keypoints take most of the time
 SIZES = ((240, 310), (200, 270))
 # so that objectness and classes spread and the deltas stay moderate
 GAINS = {"inner_blocks.0": 1.0, "inner_blocks.1": 1.0, "inner_blocks.2": 2.0, "inner_blocks.3": 4.0}
@@ -86,6 +87,7 @@ def pair(builder):
         num_classes=CLASSES + 1,
         min_size=SHORT,
         max_size=LONG,
+        box_detections_per_img=LIMIT,
     )
     theirs.load_state_dict(made_weights(theirs.state_dict()))
     g = generator(5)
@@ -93,7 +95,9 @@ def pair(builder):
     targets = [some_targets(h, w, g) for h, w in SIZES]
     level_the_classes(theirs.eval(), images)
     found = convert(theirs.state_dict())
-    return Both(theirs, found.model.eval(), found.trial, images, targets)
+    ours = MaskRCNN(vary(found.trial.model, "detection.limit", LIMIT))
+    ours.load_state_dict(found.model.state_dict())
+    return Both(theirs, ours.eval(), found.trial, images, targets)
 
 
 @torch.no_grad()
@@ -281,7 +285,8 @@ def compare_losses(both, batch_statistics=False):
     }
     assert {names[mine] for mine in found} == set(expected)
     for mine, loss in found.items():
-        close(loss, expected[names[mine]], 0, rtol=1e-5)
+        # what is divided by a deviation of the batch is rounded ten times as coarsely
+        close(loss, expected[names[mine]], 0, rtol=1e-4 if batch_statistics else 1e-5)
 
 
 def network_targets(both):

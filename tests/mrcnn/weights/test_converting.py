@@ -248,9 +248,9 @@ def test_two_names_for_one_parameter_are_both_named(theirs):
         convert(twice)
 
 
-def test_every_trial_of_a_peer_can_be_asked_for():
+def test_every_trial_that_is_detected_has_a_name_to_ask_for():
     from mrcnn.weights.converting import PEERS as READ
 
-    detected = {id(v.trial) for peer in READ.values() for v in peer.variants.values()}
-    chosen = {name for name, trial in PEERS.items() if id(trial) not in detected}
-    assert chosen == {"torchvision_coco_v1", "torchvision_keypoints", "mmdetection_fpn_caffe"}
+    detected = [v.trial for peer in READ.values() for v in peer.variants.values()]
+    assert all(trial in PEERS.values() for trial in detected)
+    assert PEERS["torchvision_coco_v1"] not in detected  # names of parameters cannot tell it
