@@ -33,7 +33,6 @@ from mrcnn.weights.converting import convert
 
 CLASSES = 8
 SHORT, LONG = 224, 320
-LIMIT = 60  # detections of an image, whose masks and keypoints take most of the time
 SIZES = ((240, 310), (200, 270))
 # so that objectness and classes spread and the deltas stay moderate
 GAINS = {"inner_blocks.0": 1.0, "inner_blocks.1": 1.0, "inner_blocks.2": 2.0, "inner_blocks.3": 4.0}
@@ -81,13 +80,14 @@ def both():
 @cache
 def pair(builder):
     """torchvision's network and ours, with images and targets."""
+    limit = 60 if "keypoint" in builder else 100  # eight convolutions on each take a while
     theirs = getattr(detection, builder)(
         weights=None,
         weights_backbone=None,
         num_classes=CLASSES + 1,
         min_size=SHORT,
         max_size=LONG,
-        box_detections_per_img=LIMIT,
+        box_detections_per_img=limit,
     )
     theirs.load_state_dict(made_weights(theirs.state_dict()))
     g = generator(5)
@@ -95,7 +95,7 @@ def pair(builder):
     targets = [some_targets(h, w, g) for h, w in SIZES]
     level_the_classes(theirs.eval(), images)
     found = convert(theirs.state_dict())
-    ours = MaskRCNN(vary(found.trial.model, "detection.limit", LIMIT))
+    ours = MaskRCNN(vary(found.trial.model, "detection.limit", limit))
     ours.load_state_dict(found.model.state_dict())
     return Both(theirs, ours.eval(), found.trial, images, targets)
 
