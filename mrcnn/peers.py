@@ -267,7 +267,9 @@ SQUARE = SquarePad(size=1024, shorter=800)
 MATTERPORT = Trial(
     model=ModelConfig(
         backbone=FPN(
-            trunk=ResNet(depth=101, stride_in="1x1", norm_eps=1e-3, trainable_stages=5),
+            trunk=ResNet(
+                depth=101, stride_in="1x1", norm_eps=1e-3, trainable_stages=5, pool="after"
+            ),
             levels=LevelRule(epsilon=0.0, rounding="nearest", side_growth=-1.0, by_image=True),
         ),
         rpn=RPN(

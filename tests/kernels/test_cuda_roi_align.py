@@ -256,12 +256,27 @@ def test_eight_levels():
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("layout", [LAST, PLAIN], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_two_cache_lines_to_a_thread_are_the_same_sums(monkeypatch, dtype, layout):
+    """What is done where there are many RoIs: bit for bit what is done where there are few."""
+    maps, rois, levels = pyramid(dtype, channels=128, layout=layout)
+    few = pooled(maps, rois, levels, output_size=7)
+    loads = []
+    made = cuda._program
+    monkeypatch.setattr(cuda, "_program", lambda *kinds: loads.append(kinds[3]) or made(*kinds))
+    monkeypatch.setattr(cuda, "MANY", 0)
+    many = pooled(maps, rois, levels, output_size=7)
+    assert loads == [2]
+    assert torch.equal(few, many)
+
+
 PROGRAMS = [
-    dict(SCALAR="float", VECTOR="4", PLANES="0", TAPS="64", MAXIMUM="0"),
-    dict(SCALAR="half_t", VECTOR="8", PLANES="0", TAPS="64", MAXIMUM="0"),
-    dict(SCALAR="bfloat_t", VECTOR="8", PLANES="12608", TAPS="128", MAXIMUM="1"),
-    dict(SCALAR="double", VECTOR="2", PLANES="3152", TAPS="512", MAXIMUM="0"),
-    dict(SCALAR="half_t", VECTOR="1", PLANES="1576", TAPS="256", MAXIMUM="1"),
+    dict(SCALAR="float", VECTOR="4", LOADS="2", PLANES="0", TAPS="64", MAXIMUM="0"),
+    dict(SCALAR="half_t", VECTOR="8", LOADS="2", PLANES="0", TAPS="64", MAXIMUM="0"),
+    dict(SCALAR="bfloat_t", VECTOR="8", LOADS="1", PLANES="12608", TAPS="128", MAXIMUM="1"),
+    dict(SCALAR="double", VECTOR="2", LOADS="1", PLANES="3152", TAPS="512", MAXIMUM="0"),
+    dict(SCALAR="half_t", VECTOR="1", LOADS="1", PLANES="1576", TAPS="256", MAXIMUM="1"),
 ]
 
 
