@@ -31,15 +31,11 @@ def table(
 def typed(
     rows: Sequence[tuple[Choice, str, tuple[str, ...]]], names: Sequence[str], *, markdown: bool
 ) -> Iterator[str]:
-    """The lines of a table as `python -m mrcnn diff` prints it, or of one in Markdown, where each
-    choice also has its tests.
+    """The lines of a table as `python -m mrcnn diff` prints it; or of one in Markdown, and of a
+    second with the tests of each choice.
     """
     if markdown:
-        yield f"| choice | field | {' | '.join(names)} | tests |"
-        yield "|---|---|" + "---|" * (len(names) + 1)
-        for choice, field, values in rows:
-            tests = ", ".join(f"`{test}`" for test in choice.tests)
-            yield f"| {choice.name} | `{field}` | {' | '.join(values)} | {tests} |"
+        yield from _markdown(rows, names)
         return
     last = None
     for choice, field, values in rows:
@@ -49,6 +45,21 @@ def typed(
         yield f"    {field}"
         for name, value in zip(names, values, strict=True):
             yield f"        {name:<18} {value}"
+
+
+def _markdown(
+    rows: Sequence[tuple[Choice, str, tuple[str, ...]]], names: Sequence[str]
+) -> Iterator[str]:
+    yield f"| choice | field | {' | '.join(names)} |"
+    yield "|---|---|" + "---|" * len(names)
+    last = None
+    for choice, field, values in rows:
+        name = "" if choice is last else choice.name
+        last = choice
+        yield f"| {name} | `{field}` | {' | '.join(values)} |"
+    yield from ("", "| choice | tests, file::function |", "|---|---|")
+    for choice in dict.fromkeys(choice for choice, _, _ in rows):
+        yield f"| {choice.name} | {', '.join(f'`{test}`' for test in choice.tests)} |"
 
 
 def at(spec: Any, path: str) -> Any:
@@ -64,6 +75,8 @@ def shown(value: Any) -> str:
     """A value as one types it, without what is as its class has it anyway."""
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(shown, value))}{',' * (len(value) == 1)})"
     fields = getattr(type(value), "__dataclass_fields__", None)
     if fields is None:
         return repr(value) if isinstance(value, str) and value != ABSENT else f"{value}"

@@ -16,7 +16,7 @@ from mrcnn.backbone import C4, C5, FPN, Res5
 from mrcnn.box_head import ConvBoxHead, FCBoxHead, MeanBoxHead
 from mrcnn.boxes import BoxCoder
 from mrcnn.config import EvaluateConfig, ModelConfig, Trial
-from mrcnn.data.transforms import Flip, Resize, SquarePad
+from mrcnn.data.transforms import Flip, LargeScaleJitter, Resize, SquarePad
 from mrcnn.detection import Detection
 from mrcnn.keypoint_head import KeypointDecode, KeypointHead, KeypointLoss
 from mrcnn.levels import LevelRule
@@ -32,7 +32,12 @@ from mrcnn.trunk import ResNet
 FIVE_SIZES = Anchors(sizes=((32.0, 64.0, 128.0, 256.0, 512.0),))
 """Of a single map (C4, DC5): 15 anchors per cell."""
 
-ONE_X = TrainConfig(steps=90_000, schedule=StepSchedule(milestones=(2 / 3, 8 / 9)))
+ONE_X = TrainConfig(
+    steps=90_000,
+    schedule=StepSchedule(milestones=(2 / 3, 8 / 9)),
+    augment=(Resize(rule="detectron"), Flip()),
+    normaliser="per_rank",
+)
 """Detectron's schedule of twelve epochs, after which detectron2's and mmdetection's are made."""
 
 EPOCH = 117_266 / 16
@@ -54,6 +59,8 @@ TORCHVISION = Trial(
         schedule=StepSchedule(milestones=(16 / 26, 22 / 26)),
         warmup_steps=1000,
         warmup_factor=1e-3,
+        normaliser="per_rank",
+        aspect_groups=(0.5, 0.63, 0.79, 1.0, 1.26, 1.59, 2.0),
     ),
 )
 """maskrcnn_resnet50_fpn, and without its mask head fasterrcnn_resnet50_fpn."""
@@ -83,18 +90,21 @@ TORCHVISION_V2 = Trial(
         batch_size=64,
         optimiser=SGD(rate=0.1, weight_decay=4e-5),
         schedule=StepSchedule(milestones=(0.88, 0.96)),
+        augment=(LargeScaleJitter(), Flip()),
+        normaliser="per_rank",
+        aspect_groups=TORCHVISION.train.aspect_groups,
     ),
 )
 """maskrcnn_resnet50_fpn_v2 and fasterrcnn_resnet50_fpn_v2."""
 
 # detectron2 -------------------------------------------------------------------------------------
 
-SIX_SCALES = TrainConfig(
-    steps=ONE_X.steps,
-    schedule=ONE_X.schedule,
+SIX_SCALES = replace(
+    ONE_X,
     warmup_steps=1000,
     warmup_factor=1e-3,
-    augment=(Resize(short=(640, 672, 704, 736, 768, 800)), Flip()),
+    augment=(Resize(short=(640, 672, 704, 736, 768, 800), rule="detectron2"), Flip()),
+    aspect_groups=(1.0,),
 )
 THREE_X = replace(SIX_SCALES, steps=270_000, schedule=StepSchedule(milestones=(7 / 9, 25 / 27)))
 DETECTRON2_FPN = Trial(
@@ -112,8 +122,11 @@ DETECTRON2_FPN = Trial(
         pixel_std=(1.0, 1.0, 1.0),
         pixel_order="bgr",
         pixel_range=255,
+        keypoint_loss=KeypointLoss(rois="with keypoints"),
+        keypoint_decode=KeypointDecode(score="share"),
     ),
     train=SIX_SCALES,
+    evaluate=EvaluateConfig(transforms=(Resize(rule="detectron2"),)),
 )
 DETECTRON2_ONE_MAP = replace(
     DETECTRON2_FPN.model.rpn,
@@ -175,7 +188,11 @@ MMDETECTION_FPN = Trial(
         steps=round(12 * EPOCH),
         schedule=StepSchedule(milestones=(8 / 12, 11 / 12)),
         warmup_factor=1e-3,
+        augment=(Resize(rule="mmdetection"), Flip()),
+        normaliser="per_rank",
+        aspect_groups=(1.0,),
     ),
+    evaluate=EvaluateConfig(transforms=(Resize(rule="mmdetection"),)),
 )
 """mask-rcnn_r50_fpn, whose trunk is torchvision's."""
 
@@ -238,6 +255,7 @@ DETECTRON_FPN = Trial(
         keypoint_decode=KeypointDecode(score="probability"),
     ),
     train=ONE_X,
+    evaluate=EvaluateConfig(transforms=(Resize(rule="detectron"),)),
 )
 DETECTRON_C4 = replace(
     DETECTRON_FPN,

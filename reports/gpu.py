@@ -46,7 +46,7 @@ def ran(steps: Rows) -> str:
     """Every step, how long it took, and how it ended."""
     lines = ["| step | seconds | exit code | last words |", "|---|---|---|---|"]
     for step in steps:
-        code = "none" if step["exit_code"] is None else step["exit_code"]
+        code = "out of time" if step["exit_code"] is None else step["exit_code"]
         last = step["words"][-1].replace("|", "/") if step["words"] else ""
         lines.append(f"| {step['step']} | {step['seconds']} | {code} | {last} |")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from mrcnn.box_head import FCBoxHead
 from mrcnn.config import ModelConfig, Trial
 from mrcnn.keypoint_head import KeypointHead
 from mrcnn.model import MaskRCNN
-from mrcnn.peers import PEERS as TRIALS
+from mrcnn.peers import PEERS
 from mrcnn.spec import unknown
 from mrcnn.trunk import ResNet
 from mrcnn.weights import detectron, detectron2, matterport, mmdetection, torchvision
@@ -23,7 +23,7 @@ from mrcnn.weights.names import Table, renamed, renamed_back, roles
 from mrcnn.weights.peer import Peer, arranged
 from mrcnn.weights.reading import Weights, read_weights
 
-PEERS = {
+LAYOUTS = {
     module.PEER.name: module.PEER
     for module in (torchvision, detectron2, mmdetection, detectron, matterport)
 }
@@ -53,9 +53,9 @@ def convert(source: Path | Mapping[str, Tensor], preset: str = DETECTED) -> Conv
     named = str(source) if isinstance(source, Path) else "the state dict"
     weights = read_weights(source) if isinstance(source, Path) else Weights(dict(source))
     peer, variant = recognised(weights.tensors, named)
-    if preset not in (*TRIALS, DETECTED):
-        raise ValueError(unknown(preset, [*TRIALS, DETECTED], "preset of weights"))
-    trial = peer.variants[variant].trial if preset == DETECTED else TRIALS[preset]
+    if preset not in (*PEERS, DETECTED):
+        raise ValueError(unknown(preset, [*PEERS, DETECTED], "preset of weights"))
+    trial = peer.variants[variant].trial if preset == DETECTED else PEERS[preset]
     kept, dropped = _sorted_out(weights, peer)
     table = peer.variants[variant].table
     by_role, origin = _by_role(peer.prepared(kept, trial), table, named, peer.name)
@@ -80,11 +80,11 @@ def convert(source: Path | Mapping[str, Tensor], preset: str = DETECTED) -> Conv
 
 def recognised(tensors: Mapping[str, Tensor], source: str) -> tuple[Peer, str]:
     """Whose names these are, and of which architecture. Raises ValueError if nobody's."""
-    for peer in PEERS.values():
+    for peer in LAYOUTS.values():
         if (variant := peer.variant_of(tensors)) is not None:
             return peer, variant
     first = ", ".join(list(tensors)[:3])
-    raise ValueError(f"{source}: names of no detector of {', '.join(PEERS)}: {first}, ...")
+    raise ValueError(f"{source}: names of no detector of {', '.join(LAYOUTS)}: {first}, ...")
 
 
 def _sorted_out(weights: Weights, peer: Peer) -> tuple[dict[str, Tensor], Counter[str]]:

@@ -19,7 +19,7 @@ from mrcnn.parity import STAGES, Run
 from mrcnn.roi_ops import RoIAlign
 from mrcnn.spec import vary
 from mrcnn.weights import detectron2
-from mrcnn.weights.converting import PEERS, convert
+from mrcnn.weights.converting import LAYOUTS, convert
 
 REDUCED = Path(__file__).resolve().parents[1] / "golden"
 FPN = ("detectron2_R_50_FPN", "mmdetection_R_50_FPN")
@@ -120,16 +120,16 @@ def unpermuted(sound):
     """detectron2's anchors taken for ratio by ratio."""
     peer = replace(detectron2.PEER, layout=replace(detectron2.PEER.layout, sizes_outside=False))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PEERS, "detectron2", peer)
+        patch.setitem(LAYOUTS, "detectron2", peer)
         return Run(convert(made_weights(sound.golden)).model, sound.golden)
 
 
 def wrongly_permuted(sound):
     """mmdetection's anchors taken for size by size."""
-    mmdetection = PEERS["mmdetection"]
+    mmdetection = LAYOUTS["mmdetection"]
     peer = replace(mmdetection, layout=replace(mmdetection.layout, sizes_outside=True))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PEERS, "mmdetection", peer)
+        patch.setitem(LAYOUTS, "mmdetection", peer)
         return Run(convert(made_weights(sound.golden)).model, sound.golden)
 
 
@@ -137,7 +137,7 @@ def first_for_last(sound):
     """The background taken for the first row of the class logits."""
     peer = replace(detectron2.PEER, layout=replace(detectron2.PEER.layout, background_first=True))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PEERS, "detectron2", peer)
+        patch.setitem(LAYOUTS, "detectron2", peer)
         return Run(convert(made_weights(sound.golden)).model, sound.golden)
 
 

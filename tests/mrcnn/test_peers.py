@@ -158,6 +158,28 @@ def test_torchvision_as_the_modules_it_builds(builder, trial):
     assert ours.pad_to == theirs.transform.size_divisible
 
 
+@pytest.mark.parametrize("name", PEERS)
+def test_each_peer_brings_images_to_size_by_its_own_rule(name):
+    """In training and in evaluation; Matterport pads to a square, torchvision v2 jitters."""
+    wanted = name.split("_")[0]
+    trial = PEERS[name]
+    rules = {
+        t.rule for t in (*trial.train.augment, *trial.evaluate.transforms) if hasattr(t, "rule")
+    }
+    assert rules == (set() if wanted == "matterport" else {wanted})
+    drawn = type(trial.train.augment[0]).__name__
+    special = {"matterport": "SquarePad", "torchvision_v2": "LargeScaleJitter"}
+    assert drawn == special.get(name, "Resize")
+
+
+@pytest.mark.parametrize("name", [n for n in PEERS if n != "matterport"])
+def test_losses_are_divided_per_process_as_the_peers_do(name):
+    train = PEERS[name].train
+    assert train.normaliser == "per_rank"
+    groups = {"detectron": 0, "detectron2": 1, "mmdetection": 1, "torchvision": 7}
+    assert len(train.aspect_groups) == groups[name.split("_")[0]]
+
+
 def test_detectron_and_matterport_as_table_2_2_has_them():
     """By formula: neither's code is at hand."""
     for trial in (DETECTRON_FPN, DETECTRON_C4):

@@ -42,7 +42,7 @@ def test_the_page_has_every_part(tmp_path):
     assert text.startswith("# On a GPU: a GPU")
     assert "| roi_align | numba, graph | float32 |" in text
     assert "kept two" in text
-    assert "| nms cuda | 2.0 | none | late |" in text
+    assert "| nms cuda | 2.0 | out of time | late |" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

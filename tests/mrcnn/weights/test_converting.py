@@ -249,7 +249,7 @@ def test_two_names_for_one_parameter_are_both_named(theirs):
 
 
 def test_every_trial_that_is_detected_has_a_name_to_ask_for():
-    from mrcnn.weights.converting import PEERS as READ
+    from mrcnn.weights.converting import LAYOUTS as READ
 
     detected = [v.trial for peer in READ.values() for v in peer.variants.values()]
     assert all(trial in PEERS.values() for trial in detected)
