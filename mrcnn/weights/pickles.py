@@ -55,6 +55,9 @@ def globals_named(path: Path) -> set[str]:
     """Full names of every global that the pickles of a `torch.save` file look up; runs nothing."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
+            if file.read(4) == b"PK\x03\x04":
+                raise pickle.UnpicklingError("the file is cut short: a zip archive without its end")
+            file.seek(0)
             return set().union(*(_scan(file) for _ in range(LEGACY_PICKLES)))
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]

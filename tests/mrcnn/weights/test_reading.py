@@ -106,7 +106,7 @@ BAD = {
     "empty": (lambda path: path.write_bytes(b""), "no safetensors, torch, pickle or HDF5"),
     "text": (lambda path: path.write_text("weights"), "no safetensors, torch, pickle or HDF5"),
     "safetensors cut off": (broken(FILES["safetensors"]), "not readable"),
-    "torch cut off": (broken(FILES["torch"]), "not readable"),
+    "torch cut off": (broken(FILES["torch"]), "cut short"),
     "old torch cut off": (broken(FILES["torch before 1.6"]), "not readable"),
     "pickle cut off": (broken(FILES["zoo .pkl"]), "not readable"),
     "HDF5 cut off": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "not readable"),
