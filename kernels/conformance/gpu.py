@@ -70,7 +70,7 @@ def graph(function: Function, given: dict[str, Any]) -> Tensor:
 
     tensors = tuple(tensors_of(given))
     other = tuple(t.detach().flip(0).requires_grad_(t.requires_grad) for t in tensors)
-    with _nothing_freed():  # a graph of before that ends now would end the capture as well
+    with _nothing_freed():  # a graph of before that ends now may end the capture as well
         replayed: Any = torch.cuda.make_graphed_callables(on, other, allow_unused_input=True)
     found: Tensor = replayed(*tensors)
     torch.cuda.synchronize()

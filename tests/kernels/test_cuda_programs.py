@@ -13,7 +13,17 @@ import torch
 
 import kernels
 from kernels.conformance.declaration import declared_in
-from kernels.cuda import CompileError, NoCompiler, Program, cache, driver, host, nvrtc, scalars
+from kernels.cuda import (
+    CompileError,
+    NoCompiler,
+    Program,
+    cache,
+    driver,
+    host,
+    layout,
+    nvrtc,
+    scalars,
+)
 from kernels.cuda.arguments import _layout, packed
 
 QUICK = [("sm_80", torch.float16), ("sm_90", torch.float32), ("sm_100", torch.bfloat16)]
@@ -402,6 +412,18 @@ USES = {
 def test_every_program_here_is_used_below():
     found = Path(kernels.__file__).parent.glob("*/cuda.cu")
     assert sorted(path.parent.name for path in found) == list(USES)
+    shared = Path(kernels.__file__).parent.glob("cuda/*.cu")
+    assert [path.name for path in shared] == ["layout.cu"]
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
+def test_turning_compiles_between_the_dtypes_of_sums_and_maps(arch):
+    pytest.importorskip("cuda.core")
+    f32, f64 = torch.float32, torch.float64
+    pairs = [(f32, f32), (f64, f64), (f32, torch.float16), (f32, torch.bfloat16)]
+    pairs += [(torch.float16, torch.float16), (torch.bfloat16, torch.bfloat16)]
+    for source, target in pairs:
+        assert layout._program(source, target).cubin(arch)
 
 
 @pytest.mark.parametrize(("arch", "dtype"), [*QUICK, *SLOW], ids=str)
