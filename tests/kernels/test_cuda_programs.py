@@ -357,8 +357,8 @@ def boxes_of(dtype):
 
 def pooled(operator, maps, coordinates, **options):
     """A RoI operator on 8 channels, forward and backward, in both memory formats."""
-    for layout in (torch.contiguous_format, torch.channels_last):
-        features = torch.ones(2, 8, 6, 7, dtype=maps).contiguous(memory_format=layout)
+    for form in (torch.contiguous_format, torch.channels_last):
+        features = torch.ones(2, 8, 6, 7, dtype=maps).contiguous(memory_format=form)
         given = features.requires_grad_(), rois_on(coordinates)
         operator(*given, output_size=(2, 3), backend="emulated", **options).sum().backward()
 
