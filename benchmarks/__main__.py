@@ -185,6 +185,8 @@ def on_gpu(
         code = "out of time" if step["exit_code"] is None else f"exit code {step['exit_code']}"
         typer.echo(f"{step['step']:<40} {step['seconds']:6.1f} s  {code}")
     typer.echo(f"wrote {out / 'gpu.json'} and {render_gpu(out / 'gpu.json', out)[0]}")
+    if left := sum(step["exit_code"] is None for step in steps):
+        typer.echo(f"{left} steps had no time to end: the same command goes on with them")
 
 
 @app.command("first-call")

@@ -41,6 +41,16 @@ def test_each_step_says_how_it_ended(steps):
     ]
 
 
+def test_what_has_ended_is_kept_and_what_has_not_is_run_again(steps, tmp_path, monkeypatch):
+    (tmp_path / "writes.py").write_text("raise SystemExit(5)")
+    (tmp_path / "hangs.py").write_text("raise SystemExit(6)")
+    again = [Step(name=n, command=(n,), limit_s=60.0) for n in ("writes", "hangs")]
+    assert again[0].run(tmp_path) == steps[0]
+    assert again[1].run(tmp_path)["exit_code"] == 6
+    monkeypatch.setattr("benchmarks.gpu.code_id", lambda: "other code")
+    assert again[0].run(tmp_path)["exit_code"] == 5
+
+
 def test_what_the_steps_found_is_gathered(steps):
     found = gathered(steps, {"device": "a GPU"})
     assert found["timings"] == [1]
