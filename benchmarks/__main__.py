@@ -175,11 +175,17 @@ def on_gpu(
     rounds: Annotated[int, typer.Option(min=3, help="Pairs of samples.")] = 21,
     minutes: Annotated[float, typer.Option(min=1, help="Start nothing new after so many.")] = 9.0,
     out: Annotated[Path, typer.Option(help="The folder for files and page.")] = RUNS / "gpu",
+    accept_old_code: Annotated[
+        bool, typer.Option("--accept-old-code", help="Keep what other code has shown.")
+    ] = False,
 ) -> None:
-    """All that a GPU has to show: timings, conformance, the zoo of GPU bugs; one JSON, one page."""
+    """All that a GPU has to show: timings, conformance, the zoo of GPU bugs; one JSON, one page.
+
+    What has ended in the same folder is kept: the same command goes on where time was over.
+    """
     if not torch.cuda.is_available():
         raise ValueError("no GPU here: nothing was run")
-    steps = everything(out / "steps", rounds, minutes)
+    steps = everything(out / "steps", rounds, minutes, accept_old_code)
     write_json(out / "gpu.json", gathered(steps, made_by("cuda", kernels.in_use("cuda"))))
     for step in steps:
         code = "out of time" if step["exit_code"] is None else f"exit code {step['exit_code']}"

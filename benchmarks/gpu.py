@@ -2,7 +2,8 @@
 
 What is timed runs alone; what is checked runs many processes at a time. A step that fails or runs
 out of time is a line of the result, and the others go on. The same command again, with the same
-code and folder, keeps what has ended and goes on with the rest.
+code and folder, keeps what has ended and goes on with the rest. What torchvision's operators are
+checked for comes last and apart: one of them keeps a GPU busy until it is killed.
 """
 
 import json
@@ -52,20 +53,18 @@ class Step:
         """Where it, or we, write something about it."""
         return folder / f"{self.name.replace(' ', '-').replace('+', '-')}.{ending}"
 
-    def ended(self, folder: Path) -> dict[str, Any] | None:
-        """Its result in an earlier run of this very code, if it came to an end there."""
+    def ended(self, folder: Path, accept_old_code: bool = False) -> dict[str, Any] | None:
+        """Its result in an earlier run of this very code, or any, if it came to an end there."""
         kept = self.file(folder, "ended.json")
         if not kept.exists():
             return None
         result: dict[str, Any] = json.loads(kept.read_text())
-        return result if result.pop("code_id") == code_id() else None
+        return result if accept_old_code or result["code_id"] == code_id() else None
 
     def run(self, folder: Path, left_s: float = float("inf")) -> dict[str, Any]:
-        """Run it, unless it has ended before; its name, seconds, exit code (None: out of time),
-        last words and findings.
+        """Run it; its name, seconds, exit code (None: out of time), last words, the code that ran
+        and findings. A result that ended is kept in `folder`.
         """
-        if (before := self.ended(folder)) is not None:
-            return before
         file = self.file(folder, "json")
         file.unlink(missing_ok=True)
         began = time.monotonic()
@@ -88,10 +87,11 @@ class Step:
             "seconds": round(time.monotonic() - began, 1),
             "exit_code": code,
             "words": words.strip().splitlines()[-TAIL:],
+            "code_id": code_id(),
             "found": found,
         }
         if code is not None:
-            write_json(self.file(folder, "ended.json"), {**result, "code_id": code_id()})
+            write_json(self.file(folder, "ended.json"), result)
         return result
 
 
@@ -128,17 +128,21 @@ def timed(rounds: int) -> list[Step]:
 
 
 def checked() -> list[Step]:
-    """What is checked, as many at a time as there are processors to feed, what matters most first:
-    the bugs that must be caught, our kernels under the sanitizer and without it, torchvision's.
+    """What is checked of ours, as many at a time as there are processors to feed, what matters
+    most first: the bugs that must be caught, our kernels under the sanitizer and without it.
     """
     ours = [_check(op, one, "gpu") for one in ("cuda", "triton") for op in kernels.operators()]
     watched = [_check(op, one, SANITIZED) for one in ("cuda", "triton") for op in WATCHED]
-    theirs = [
+    return [*specimens(), *watched, *ours]
+
+
+def peers() -> list[Step]:
+    """The same of torchvision's operators."""
+    return [
         _check(name, "torchvision", "gpu")
         for name, op in kernels.operators().items()
         if "torchvision" in op.backends
     ]
-    return [*specimens(), *watched, *ours, *theirs]
 
 
 def specimens() -> list[Step]:
@@ -167,32 +171,38 @@ def _check(operator: str, backend: str, lane: str) -> Step:
     )
 
 
-def everything(folder: Path, rounds: int, minutes: float) -> list[dict[str, Any]]:
+def everything(
+    folder: Path, rounds: int, minutes: float, accept_old_code: bool = False
+) -> list[dict[str, Any]]:
     """Every step's result, timings first; those that no time is left for are said to be left out.
 
-    folder   for the files that the steps write
+    folder   for the files that the steps write; what ended there before is kept, if this very
+             code made it or `accept_old_code`
     """
     folder.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * minutes
-    found = [step.run(folder, until - time.monotonic()) for step in timed(rounds)]
-    jobs = len(os.sched_getaffinity(0))
 
     def one(step: Step) -> dict[str, Any]:
+        if (before := step.ended(folder, accept_old_code)) is not None:
+            return before
         left_s = until - time.monotonic()
-        if left_s < 20 and step.ended(folder) is None:
+        if left_s < 20:
             return left_out(step)
         print(f"  {step.name}", flush=True)
         return step.run(folder, left_s)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        found += list(pool.map(one, checked()))
+    found = [one(step) for step in timed(rounds)]
+    for steps in (checked(), peers()):
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            found += list(pool.map(one, steps))
     return found
 
 
 def left_out(step: Step) -> dict[str, Any]:
     """The result of a step that there was no time for."""
     words = ["left out: no time was left"]
-    return {"step": step.name, "seconds": 0.0, "exit_code": None, "words": words, "found": None}
+    about = {"step": step.name, "seconds": 0.0, "exit_code": None, "words": words}
+    return {**about, "code_id": code_id(), "found": None}
 
 
 def gathered(steps: Sequence[Mapping[str, Any]], made_by: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,10 +43,17 @@ def render_gpu(file: Path, folder: Path) -> list[Path]:
 
 
 def ran(steps: Rows) -> str:
-    """Every step, how long it took, and how it ended."""
+    """Every step, how long it took, and how it ended; and those that other code has made."""
     lines = ["| step | seconds | exit code | last words |", "|---|---|---|---|"]
     for step in steps:
         code = "out of time" if step["exit_code"] is None else step["exit_code"]
         last = step["words"][-1].replace("|", "/") if step["words"] else ""
         lines.append(f"| {step['step']} | {step['seconds']} | {code} | {last} |")
+    made: dict[str, list[str]] = {}
+    for step in steps:
+        made.setdefault(str(step.get("code_id")), []).append(step["step"])
+    if len(made) > 1:
+        few = min(made, key=lambda code: len(made[code]))
+        rest = ", ".join(sorted(set(made) - {few}))
+        lines += ["", f"By sources {few}: {', '.join(made[few])}. By {rest}: all others."]
     return "\n".join(lines)

@@ -24,6 +24,8 @@ SLOW_S = 0.2
 TIMED, TRIES = 20, 25
 """Calls that are timed together, and how often at most: others may use the GPU as well, and who
 cheats does so every time. A call of SLOW_S or more needs no larger result."""
+PAUSE_S = 0.01
+"""Before the second try, and as much longer before each after it: who else uses the GPU may end."""
 
 
 def stream(function: Function, given: dict[str, Any]) -> Tensor:
@@ -115,7 +117,8 @@ def timing(function: Function, given: dict[str, Any]) -> Tensor:
     with torch.no_grad():
         large, result = _grown(function, given)
         least = TIMED * result.nbytes / (3 * _copied_per_s(result))
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
+            time.sleep(attempt * PAUSE_S)
             events, wall = _timed(function, large)
             if events >= least and wall <= 1.25 * events + 1e-3:
                 return found
@@ -129,7 +132,8 @@ def timing(function: Function, given: dict[str, Any]) -> Tensor:
 def _grown(function: Function, given: dict[str, Any]) -> tuple[dict[str, Any], Tensor]:
     """The arguments with rows again and again, maps and bitmaps excepted, and their result.
 
-    There are fewer for a kernel that is slow anyway, or runs out of memory.
+    There are fewer for a kernel that is slow anyway, or runs out of memory. Slow is a second call:
+    the first may compile.
     """
     fixed = ("features", "masks") if "index" in given else ("features",)
     result, seconds = function(**given), 0.0
@@ -138,11 +142,13 @@ def _grown(function: Function, given: dict[str, Any]) -> tuple[dict[str, Any], T
             n: torch.cat([v, v]) if isinstance(v, Tensor) and n not in fixed else v
             for n, v in given.items()
         }
-        begun = time.perf_counter()
         try:
             result, given = function(**more), more
         except torch.OutOfMemoryError:
             break
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        function(**given)
         torch.cuda.synchronize()
         seconds = time.perf_counter() - begun
     return given, result

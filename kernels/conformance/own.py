@@ -93,14 +93,15 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
 }
 """(operator, code) -> where a backend declares other than all do."""
 ATOMIC = {"deterministic": False}
+ENDLESS = Known("nonfinite", f"{GONE}: adaptive sampling of an infinite RoI never ends on a GPU")
 ON_GPU_ONLY: dict[tuple[str, str], dict[str, Any]] = {
     ("box_iou", "cuda"): {"graph": False},
     ("box_iou", "triton"): {"graph": False},
-    ("roi_align", "torchvision"): {**ATOMIC, "known": ()},
-    ("roi_warp", "torchvision"): ATOMIC,
+    ("roi_align", "torchvision"): {**ATOMIC, "known": (ENDLESS,)},
+    ("roi_warp", "torchvision"): {**ATOMIC, "known": (ENDLESS,)},
     ("roi_pool", "torchvision"): ATOMIC,
     ("multilevel_roi_align", "torchvision"): {**ATOMIC, "graph": False, "known": ()},
-    ("crop_masks", "torchvision"): {"known": ()},
+    ("crop_masks", "torchvision"): {"known": (ENDLESS,)},
     ("paste_masks", "torchvision"): {"graph": False},
 }
 """The same on a GPU: torchvision's gradients are sums in no fixed order; what looks up the RoIs of

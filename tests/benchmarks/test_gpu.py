@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.gpu import ROOT, Step, checked, gathered, left_out, timed
+from benchmarks.gpu import ROOT, Step, checked, everything, gathered, left_out, peers, timed
 from kernels import operators
 from kernels.conformance.zoo.gpu import PLANTED
 
@@ -45,10 +45,15 @@ def test_what_has_ended_is_kept_and_what_has_not_is_run_again(steps, tmp_path, m
     (tmp_path / "writes.py").write_text("raise SystemExit(5)")
     (tmp_path / "hangs.py").write_text("raise SystemExit(6)")
     again = [Step(name=n, command=(n,), limit_s=60.0) for n in ("writes", "hangs")]
-    assert again[0].run(tmp_path) == steps[0]
-    assert again[1].run(tmp_path)["exit_code"] == 6
+    monkeypatch.setattr("benchmarks.gpu.timed", lambda rounds: again)
+    monkeypatch.setattr("benchmarks.gpu.checked", list)
+    monkeypatch.setattr("benchmarks.gpu.peers", list)
+    kept, ran = everything(tmp_path, 3, 1.0)
+    assert kept == steps[0]
+    assert ran["exit_code"] == 6
     monkeypatch.setattr("benchmarks.gpu.code_id", lambda: "other code")
-    assert again[0].run(tmp_path)["exit_code"] == 5
+    assert everything(tmp_path, 3, 1.0, accept_old_code=True) == [kept, ran]
+    assert everything(tmp_path, 3, 1.0)[0]["exit_code"] == 5
 
 
 def test_what_the_steps_found_is_gathered(steps):
@@ -68,7 +73,7 @@ def test_no_finding_says_where_the_project_lies(steps):
 
 
 def test_every_operator_is_checked_on_both_kinds_of_kernel():
-    names = {step.name for step in checked()}
+    names = {step.name for step in (*checked(), *peers())}
     for name in operators():
         assert {f"{name} cuda gpu", f"{name} triton gpu"} <= names
     assert {f"zoo {p.title.replace('/', ' ')}" for p in PLANTED} <= names
