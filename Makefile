@@ -5,10 +5,11 @@ FIXTURES ?=
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
 
-.PHONY: help ablation test test-all gpu check clean
+.PHONY: help ablation paper test test-all gpu check clean
 
 help:
 	@echo "make ablation   train and compare the five RoI layers of Table 2c (about six minutes on 2 cores)"
+	@echo "make paper      all of Table 2 and class-agnostic masks, three seeds, one page each and an index"
 	@echo "make test       all quick tests; FIXTURES=DIR adds those that need outside data"
 	@echo "make test-all   every test, the slow ones too"
 	@echo "make gpu        on a machine with a GPU: timings, conformance, GPU bugs; one JSON, one page"
@@ -26,11 +27,14 @@ $(READY): pyproject.toml
 ablation: $(READY)
 	$(RUN) -m ablations run roi_layer --scale small
 
+paper: $(READY)
+	$(RUN) -m ablations run paper --scale small --seeds 3
+
 test: $(READY)
-	$(RUN) -m pytest -n auto -m "not slow" $(if $(FIXTURES),--fixtures-dir=$(FIXTURES))
+	$(RUN) -m pytest -n auto --dist worksteal -m "not slow" $(if $(FIXTURES),--fixtures-dir=$(FIXTURES))
 
 test-all: $(READY)
-	$(RUN) -m pytest -n auto $(if $(FIXTURES),--fixtures-dir=$(FIXTURES))
+	$(RUN) -m pytest -n auto --dist worksteal $(if $(FIXTURES),--fixtures-dir=$(FIXTURES))
 
 # RUN=python3 takes an environment that is there, where nothing can be installed.
 gpu: $(if $(filter $(VENV)/%,$(RUN)),$(READY))

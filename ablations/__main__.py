@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from ablations.grid import Cell, cells, named, names
-from ablations.run import Runner, cores
-from ablations.study import study_of
-from ablations.watch import watching
+from ablations.budget import Budget, estimate
+from ablations.engines import Wish
+from ablations.grid import cells, named
+from ablations.local import cores
+from ablations.plan import listing, planned
+from ablations.probe import probed
+from ablations.session import filled, leftover, written
+from ablations.sweep import Sweep, asked, seeds_of
 from kernels.command import RESUMES, command_line
-from mrcnn.options import usable
-from mrcnn.spec import diff
-from reports.page import render
 
 RUNS = Path("reports/runs")
 
@@ -25,8 +26,11 @@ app = typer.Typer(
       python -m ablations plan roi_layer --seeds 3
       python -m ablations run roi_layer
       python -m ablations run roi_layer --scale smoke --set train.steps=20
+      python -m ablations plan paper --seeds 3
       python -m ablations run my_question.py --seeds 3
-      python -m ablations status roi_layer
+      python -m ablations run ablations/examples/sample_points.toml
+      python -m ablations run paper --seeds auto --budget 30m
+      python -m ablations status paper
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -34,8 +38,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Name = Annotated[str, typer.Argument(help="An ablation, or a .py file that defines ABLATION.")]
-Scale = Annotated[str, typer.Option(help="smoke (seconds), small (minutes) or coco (GPUs).")]
+Name = Annotated[str, typer.Argument(help="An ablation, or a .py or .toml file that defines one.")]
+BUDGET = "90s, 30m or 2h: the most telling trials first, and none that would not end in time."
+JOBS = "Trials at a time; default: as many as there are cores, 1 on a GPU."
+ADDRESS = "Of a Ray cluster; default: Ray on this machine."
+ACCEPT = "Keep trials that other code made."
+
+NameOrPaper = Annotated[
+    str, typer.Argument(help="An ablation, a file that defines one, or paper: all of its tables.")
+]
+SeedsOrAuto = Annotated[
+    str, typer.Option("--seeds", help="Per row; auto: 3, then 5 and 8 where nothing is decided.")
+]
+Scale = Annotated[
+    str, typer.Option(help="smoke (seconds), small (minutes), medium (one GPU) or coco (GPUs).")
+]
 Seeds = Annotated[int, typer.Option(help="Seeds per row.")]
 Runs = Annotated[Path, typer.Option(help="Where trials keep their results.")]
 Changes = Annotated[
@@ -46,94 +63,94 @@ Changes = Annotated[
 @app.command("list")
 def list_all() -> None:
     """Name every ablation, its question and its rows."""
-    for name in names():
-        ablation = named(name)
-        typer.echo(f"{name}: {ablation.question}\n    {ablation.source}; varies {ablation.field}")
-        typer.echo(f"    {' | '.join(ablation.values)}")
+    for line in listing():
+        typer.echo(line)
 
 
 @app.command()
 def plan(
-    name: Name,
+    name: NameOrPaper,
     scale: Scale = "small",
     seeds: Seeds = 1,
     changes: Changes = [],  # noqa: B006
     runs: Runs = RUNS,
 ) -> None:
-    """Show what would run, how the rows differ, and how long it may take."""
-    ablation = named(name)
-    grid = cells(ablation, scale, seeds, runs, changes)
-    base = next(cell for cell in grid if cell.row == ablation.baseline_row)
-    for cell in grid:
-        typer.echo(f"{cell.id}  {cell.row}, seed {cell.seed}: {cell.state()}")
-        if cell.seed == base.seed:
-            for path, theirs, ours in diff(base.trial, cell.trial):
-                typer.echo(f"    {path}: {ours} instead of {theirs}")
-            if cell.id == base.id and cell.row != base.row:
-                typer.echo(f"    the very trial of {base.row}, at this scale: trained once")
-    typer.echo(estimate(grid, cores()))
+    """Show what would run, how the rows differ, what is shared, and how long it may take."""
+    grids = {}
+    for one in asked(name):
+        ablation = named(one)
+        grids[one] = ablation, cells(ablation, scale, seeds, runs, changes)
+    for line in planned(grids, cores()):
+        typer.echo(line)
 
 
 @app.command()
 def status(
-    name: Name,
+    name: NameOrPaper,
     scale: Scale = "small",
-    seeds: Seeds = 1,
+    seeds: SeedsOrAuto = "1",
     changes: Changes = [],  # noqa: B006
     runs: Runs = RUNS,
 ) -> None:
     """Count what is finished, failed, interrupted and to do."""
-    grid = cells(named(name), scale, seeds, runs, changes)
+    sweep = Sweep(asked(name), scale, seeds_of(seeds), runs, (*changes,))
+    grid = list({cell.id: cell for cell in sweep.cells()}.values())
     states = [cell.state() for cell in grid]
     for state in sorted(set(states)):
         typer.echo(f"{states.count(state)} {state}")
+    for line in sweep.looks():
+        typer.echo(line)
     typer.echo(estimate(grid, cores()))
 
 
 @app.command()
 def run(
-    name: Name,
+    name: NameOrPaper,
     scale: Scale = "small",
-    seeds: Seeds = 1,
+    seeds: SeedsOrAuto = "1",
     changes: Changes = [],  # noqa: B006
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time; default: cores, 1 on a GPU.")
+    budget: Annotated[str | None, typer.Option(help=BUDGET)] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help=JOBS)] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads-per-trial", min=1, help="Default: 1 on the CPU.")
     ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes-per-trial", min=1, help="More than 1: by torchrun.")
+    ] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    engine: Annotated[str, typer.Option(help="local, or ray: see --address.")] = "local",
+    address: Annotated[str | None, typer.Option(help=ADDRESS)] = None,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus-per-trial", min=0, help="For Ray to hand out.")
+    ] = None,
     runs: Runs = RUNS,
-    accept_old_code: Annotated[
-        bool, typer.Option("--accept-old-code", help="Keep trials that other code made.")
-    ] = False,
+    accept_old_code: Annotated[bool, typer.Option("--accept-old-code", help=ACCEPT)] = False,
 ) -> None:
     """Train what has no record yet, then write the page. Ctrl-C at any time; run again to go on."""
-    ablation = named(name)
-    usable(device)
-    grid = cells(ablation, scale, seeds, runs, changes)
-    command = f"python -m ablations run {name} --scale {scale} --seeds {seeds}"
-    command += "".join(f" --set '{text}'" for text in changes)
-    command += f" --device {device}" if device != "cpu" else ""
-    with watching() as watch:
-        at_once = jobs or (cores() if device == "cpu" else 1)
-        runner = Runner(runs=runs, jobs=at_once, watch=watch, device=device)
-        failed = runner.fill(grid, accept_old_code=accept_old_code)
-    folder = runs / "pages" / f"{Path(name).stem}-{scale}"
-    for path in render(study_of(ablation, grid, runs, command), folder):
+    time_given = Budget.of(budget)
+    wish = Wish(engine, device, jobs, threads, processes, address, gpus)
+    wish.refuse_contradictions()
+    sweep = Sweep(asked(name), scale, seeds_of(seeds), runs, (*changes,), accept_old_code)
+    outcome = filled(sweep, wish, time_given)
+    for path in written(sweep):
         typer.echo(f"wrote {path}")
-    for cell in failed:
+    if outcome.left:
+        typer.echo(leftover(sweep, outcome.left, jobs or cores()))
+    for cell in outcome.failed:
         typer.echo(f"failed: {cell.row}, seed {cell.seed}; see {cell.folder}/stderr.txt", err=True)
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if outcome.failed else 0)
 
 
-def estimate(grid: list[Cell], jobs: int) -> str:
-    """The time to go, from what finished trials took; says so where there is nothing to go by."""
-    left = sum(cell.state() != "finished" for cell in grid)
-    took = [c.record.cost["total_s"] for c in grid if c.state() == "finished" and c.record]
-    if not left:
-        return "nothing left to run"
-    if not took:
-        return f"{left} trials to run; no finished one to tell the time by"
-    minutes = -(-left // jobs) * sum(took) / len(took) / 60
-    return f"{left} trials to run, about {minutes:.0f} min with {jobs} at a time"
+@app.command()
+def probe(
+    what: Annotated[str, typer.Argument(help="equivariance, the one there is.")],
+    out: Annotated[Path, typer.Option(help="Folder for its result and page.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="A trained network on Shapes.")] = None,
+    preset: Annotated[str, typer.Option(help="An untrained one instead.")] = "small_c4",
+) -> None:
+    """Measure what needs no training, and write its page."""
+    for path in probed(what, out, checkpoint, preset):
+        typer.echo(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The cells of an ablation, row by seed, and what is already known of each."""
 
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +8,25 @@ from pathlib import Path
 
 import ablations
 from ablations.ablation import Ablation
+from ablations.own import ENDINGS, own
 from mrcnn.config import Trial
-from mrcnn.provenance import code_id, trial_id
+from mrcnn.provenance import code_id, training_id, trial_id
 from mrcnn.spec import assign, unknown
 from reports.record import FILE, Record, load_record
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One trial of the grid and the folder it leaves its results in."""
+    """One trial of the grid and the folder it leaves its results in.
+
+    training   id of its training, which trials that only predict differently have in common
+    """
 
     row: str
     seed: int
     trial: Trial
     id: str
+    training: str
     folder: Path
 
     @property
@@ -62,7 +66,10 @@ def cells(
         if trial.data not in hashes:
             hashes[trial.data] = trial.data.hash(runs / "data")
         id = trial_id(trial, hashes[trial.data])
-        found.append(Cell(row=row, seed=seed, trial=trial, id=id, folder=runs / id))
+        training = training_id(trial, hashes[trial.data])
+        found.append(
+            Cell(row=row, seed=seed, trial=trial, id=id, training=training, folder=runs / id)
+        )
     return found
 
 
@@ -73,28 +80,17 @@ def names() -> list[str]:
 
 
 def named(name: str) -> Ablation:
-    """The ablation called `name`, or the one that a Python file defines as ABLATION.
+    """The ablation called `name`, or the one that a .py or .toml file defines: see own.py.
 
-    Raises ValueError with the nearest name, or naming a file that defines none.
+    Raises ValueError with the nearest name, or naming the file and what is wrong in it.
     """
-    if not name.endswith(".py"):
-        if name not in names():
-            raise ValueError(unknown(name, names(), "ablation"))
-        found = _defined(f"ablations.{name}")
-        assert found is not None
-        return found
-    path = Path(name)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise ValueError(f"{name}: no such Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{name}: {type(error).__name__}: {error}") from error
-    if not isinstance(getattr(module, "ABLATION", None), Ablation):
-        raise ValueError(f"{name}: defines no ABLATION = Ablation(...)")
-    return module.ABLATION  # type: ignore[no-any-return]
+    if name.endswith(ENDINGS):
+        return own(name)
+    if name not in names():
+        raise ValueError(unknown(name, names(), "ablation"))
+    found = _defined(f"ablations.{name}")
+    assert found is not None
+    return found
 
 
 def _defined(module: str) -> Ablation | None:

@@ -54,6 +54,7 @@ def between(
         published=numbers,
         published_on=published_on,
         contrasts=tuple((name, one) for name in values if name != one),
+        paired="initial weights, in rows that draw them otherwise",
     )
 
 

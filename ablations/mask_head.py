@@ -11,6 +11,7 @@ ABLATION = Ablation(
     title="FCN or MLP mask head",
     question="Does a mask head that keeps the pixels' layout draw better masks?",
     source="He et al. 2017, Table 2e",
+    table="Table 2e",
     baseline=R50_FPN,
     field="model.mask_head",
     values={
@@ -25,4 +26,5 @@ ABLATION = Ablation(
     },
     published_on="COCO minival, ResNet-50-FPN, 160k steps",
     contrasts=(("FCN", "MLP, 2 layers"), ("FCN", "MLP, 3 layers")),
+    paired="the mask head as a whole, and so its initial weights",
 )

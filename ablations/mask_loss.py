@@ -11,6 +11,7 @@ ABLATION = Ablation(
     title="Sigmoid or softmax masks",
     question="Should mask and class prediction be decoupled?",
     source="He et al. 2017, Table 2b",
+    table="Table 2b",
     baseline=R50_C4,
     field="model.mask_loss",
     values={
@@ -24,4 +25,5 @@ ABLATION = Ablation(
         ("sigmoid", "softmax, p >= 1/2"),
         ("sigmoid", "softmax, beats background"),
     ),
+    paired="the mask head's initial weights: softmax has one channel more",
 )

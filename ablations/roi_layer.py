@@ -12,6 +12,7 @@ ABLATION = Ablation(
     title="RoIPool, RoIWarp, RoIAlign",
     question="Does it matter that RoI coordinates are never rounded?",
     source="He et al. 2017, Table 2c",
+    table="Table 2c",
     baseline=R50_C4,
     field="model.roi_op",
     values={

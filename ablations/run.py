@@ -1,80 +1,138 @@
 """Fill the grid: whatever has no record is trained, and nothing is trained twice."""
 
-import json
-import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from ablations.budget import PHASES, Budget, Times, share, time_left, times_of
 from ablations.grid import Cell
+from ablations.job import STOPPED, Engine, Handle
+from ablations.outcome import adopt, last_words, pretraining_record, recorded
+from ablations.setting import Setting
+from ablations.sharing import Waiting, in_turn, trainings
 from ablations.watch import Watch
-from ablations.worker import TRAINER, Worker, last_words, recorded, start, start_trial
-from mrcnn.atomic import write_json
-from mrcnn.spec import plain
 from mrcnn.train import trunk_folder
-from reports.record import FILE, Record, load_record
+from reports.record import Record
 
 POLL_S = 0.25
-PHASES = {"train": (0.0, 0.85), "evaluate": (0.85, 0.15)}
-"""Where each phase of a trial begins and how much of its time it takes, about."""
 PATIENCE_S = 20.0
 """How long an interrupted worker has to save its state before it is killed."""
+UNLIMITED = Budget()
+
+
+@dataclass
+class Outcome:
+    """What a filling came to.
+
+    failed   cells whose trial failed: their records say how
+    left     cells that were not begun, or not finished, because the time was over
+    """
+
+    failed: list[Cell] = field(default_factory=list)
+    left: list[Cell] = field(default_factory=list)
+
+
+@dataclass
+class Running:
+    """A started cell. `trains`: it does not only evaluate."""
+
+    cell: Cell
+    handle: Handle
+    trains: bool
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def name(self) -> str:
+        """Rows of several tables may have one name, so the trial's own comes first."""
+        return f"{self.cell.id[:4]} {self.cell.row}, seed {self.cell.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """How trials are run on this machine.
+    """Fills grids, with an engine that it knows nothing of.
 
-    jobs      trials at a time, each with one thread: on few cores twice as fast as sharing them
-    device    of every trial and of the pretraining, as PyTorch names it
-    trainer   the command that stands before "train ...", and what to add behind
+    setting           how every trial runs
+    accept_old_code   keep what other code made
+    budget            start nothing that would not end within it; what runs at its end is stopped
+                      with its state saved
     """
 
     runs: Path
-    jobs: int
+    engine: Engine
     watch: Watch
-    device: str = "cpu"
-    trainer: Sequence[str] = TRAINER
-    extra: Sequence[str] = ()
+    setting: Setting = Setting()
+    accept_old_code: bool = False
+    budget: Budget = UNLIMITED
 
-    def fill(self, cells: Sequence[Cell], *, accept_old_code: bool = False) -> list[Cell]:
-        """Run every cell that needs it; returns those whose trial failed.
+    def fill(self, cells: Sequence[Cell]) -> Outcome:
+        """Run every cell that needs it, in the order given.
 
         Raises KeyboardInterrupt once the running trials have saved their state.
         Raises ValueError if shared work (data, trunk) cannot be done.
         """
-        done = ("finished", "made by other code") if accept_old_code else ("finished",)
+        done = ("finished", "made by other code") if self.accept_old_code else ("finished",)
+        adopted = sum(adopt(cell) for cell in cells)
         states = {cell.id: cell.state() for cell in cells}
-        waiting = list({c.id: c for c in cells if states[c.id] not in done}.values())
-        self._announce(states, accept_old_code)
-        for cell in waiting:
-            self._prepare(cell)
-        failed: list[Cell] = []
-        running: dict[str, tuple[Cell, Worker]] = {}
-        total, began = len(waiting), time.monotonic()
+        self._announce(states, adopted)
+        todo = [cell for cell in in_turn(cells, states) if states[cell.id] not in done]
+        if not todo:
+            return Outcome()
+        found = trainings(self.runs, accept_old_code=self.accept_old_code)
+        waiting = Waiting(todo, found)
         with deferred_interrupt() as interrupted:
-            while waiting or running:
-                while waiting and len(running) < self.jobs and not interrupted():
-                    cell = waiting.pop(0)
-                    options = "--device", self.device, *self.extra
-                    worker = start_trial(cell, self.runs, self.trainer, options)
-                    running[f"{cell.row}, seed {cell.seed}"] = cell, worker
-                failed += self._collect(running)
-                finished = total - len(waiting) - len(running)
-                notes = {name: worker.progress() for name, (_, worker) in running.items()}
-                done_so_far = finished + sum(share(note) for note in notes.values())
-                self.watch.show(notes, finished, total, time_left(began, done_so_far, total))
-                if interrupted():
-                    self._stop([worker for _, worker in running.values()])
-                    self._collect(running, stopping=True)
-                    raise KeyboardInterrupt
-                time.sleep(POLL_S)
-        return failed
+            needed: dict[object, Cell] = {}
+            for cell in todo:
+                if waiting.source(cell) is None:
+                    needed.setdefault((cell.trial.data, self._trunk(cell)), cell)
+            for cell in needed.values():
+                if not self.budget.over:
+                    self._prepare(cell, interrupted)
+            return self._work(waiting, times_of(cells), interrupted)
 
-    def _announce(self, states: dict[str, str], accept_old_code: bool) -> None:
+    def _work(self, waiting: Waiting, times: Times, interrupted: Callable[[], bool]) -> Outcome:
+        outcome, running = Outcome(), list[Running]()
+        total, began = len(waiting.cells), time.monotonic()
+        weights = weighed(waiting)
+        everything = sum(weights.values())
+
+        def fits(cell: Cell) -> bool:
+            trained = waiting.source(cell) is not None
+            return self.budget.allows(times.expected(cell, trained=trained))
+
+        while waiting.cells or running:
+            while len(running) < self.engine.jobs and not interrupted():
+                cell = waiting.take(fits)
+                if cell is None:
+                    break
+                running.append(self._start(cell, waiting))
+            if not running and not interrupted():
+                break  # the rest would not end in time
+            if interrupted() or self.budget.over:
+                outcome.left += self._stop(running, waiting, outcome)
+                if interrupted():
+                    raise KeyboardInterrupt
+                break
+            self._collect(running, waiting, times, outcome)
+            notes = {one.cell.id: one.handle.progress() for one in running}
+            ahead = sum(weights[cell.id] for cell in waiting.cells)
+            ahead += sum(weights[id] * (1 - share(note)) for id, note in notes.items())
+            left = time_left(began, everything - ahead, everything)
+            named = {one.name: notes[one.cell.id] for one in running}
+            self.watch.show(named, total - len(waiting.cells) - len(running), total, left)
+            time.sleep(POLL_S if running else 0)
+        outcome.left += waiting.cells
+        return outcome
+
+    def _start(self, cell: Cell, waiting: Waiting) -> Running:
+        source = waiting.source(cell)
+        job = self.setting.trial(cell, self.runs, source)
+        return Running(cell, self.engine.start(job), trains=source is None)
+
+    def _announce(self, states: dict[str, str], adopted: int) -> None:
+        if adopted:
+            self.watch.say(f"{adopted} had a result and no record yet: recorded")
         for state in sorted(set(states.values())):
             count = sum(s == state for s in states.values())
             then = {
@@ -82,89 +140,107 @@ class Runner:
                 "failed": "tried again",
                 "interrupted": "gone on with",
                 "to do": "to run",
-                "made by other code": "kept" if accept_old_code else "run again",
+                "made by other code": "kept" if self.accept_old_code else "run again",
             }
             self.watch.say(f"{count} {state}: {then[state]}")
 
     def _collect(
-        self, running: dict[str, tuple[Cell, Worker]], *, stopping: bool = False
-    ) -> list[Cell]:
-        """Make the records of the workers that have ended; returns the failed ones.
-
-        stopping   a worker that was asked to stop may die of it, while it still starts: no failure
-        """
-        failed = []
-        for name, (cell, worker) in list(running.items()):
-            if worker.process.poll() is None:
+        self, running: list[Running], waiting: Waiting, times: Times, outcome: Outcome
+    ) -> None:
+        """Make the records of the workers that have ended."""
+        for one in list(running):
+            code = one.handle.poll()
+            if code is None:
                 continue
-            del running[name]
-            code = worker.close()
-            if code == 130 or (stopping and code != 0):
-                continue
-            record = recorded(cell, code)
-            if record.error is None:
-                took = time.monotonic() - worker.started
-                self.watch.say(f"{name}: {summary(record)} ({took:.0f} s)")
+            running.remove(one)
+            if code == STOPPED:  # somebody else asked it to
+                outcome.left.append(one.cell)
+                waiting.ended(one.cell, well=False)
             else:
-                failed.append(cell)
-                self.watch.say(f"{name}: failed, {record.error.splitlines()[0]}; the rest goes on")
-        return failed
+                self._record(one, code, waiting, outcome)
+                times.note(one.cell, one.cell.record)  # type: ignore[arg-type]
+            one.handle.close()
 
-    def _stop(self, workers: list[Worker]) -> None:
-        for worker in workers:
-            worker.interrupt()
-        deadline = time.monotonic() + PATIENCE_S
-        while any(w.process.poll() is None for w in workers) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        for worker in workers:
-            if worker.process.poll() is None:
-                worker.process.kill()
+    def _record(self, one: Running, code: int, waiting: Waiting, outcome: Outcome) -> None:
+        record = recorded(one.cell, code)
+        waiting.ended(one.cell, well=record.error is None)
+        if record.error is not None:
+            outcome.failed.append(one.cell)
+            self.watch.say(f"{one.name}: failed, {record.error.splitlines()[0]}; the rest goes on")
+            return
+        took = time.monotonic() - one.started
+        how = f"{took:.0f} s" if one.trains else f"{took:.0f} s, trained by {record.trained_by}"
+        self.watch.say(f"{one.name}: {summary(record)} ({how})")
 
-    def _prepare(self, cell: Cell) -> None:
+    def _stop(self, running: list[Running], waiting: Waiting, outcome: Outcome) -> list[Cell]:
+        """End what runs, with its state saved; returns the cells that were not finished.
+
+        A worker that was asked to stop may die of it, while it still starts: that is no failure.
+        """
+        ended = end([one.handle for one in running])
+        left = []
+        for one, code in zip(running, ended, strict=True):
+            if code == 0:
+                self._record(one, code, waiting, outcome)
+            else:
+                left.append(one.cell)
+            one.handle.close()
+        running.clear()
+        return left
+
+    def _trunk(self, cell: Cell) -> Path | None:
+        return trunk_folder(cell.trial, self.runs) if cell.trial.pretraining else None
+
+    def _prepare(self, cell: Cell, interrupted: Callable[[], bool]) -> None:
         """Draw the data and pretrain the trunk that the cell needs, unless they are there."""
-        if cell.trial.pretraining is None:
-            for split in ("train", "val"):
-                cell.trial.data.open(split, self.runs / "data")  # type: ignore[arg-type]
+        for split in ("train", "val"):
+            cell.trial.data.open(split, self.runs / "data")  # type: ignore[arg-type]
+        folder = self._trunk(cell)
+        if folder is None:
             return
-        folder = trunk_folder(cell.trial, self.runs)
-        if (folder / "trunk.safetensors").exists() and (folder / FILE).exists():
+        if (folder / "trunk.safetensors").exists() and (folder / "result.json").exists():
+            pretraining_record(folder)
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "trial.json", plain(cell.trial))
-        options = ["--trial", str(folder / "trial.json"), "--runs", str(self.runs)]
-        options += ["--device", self.device]
-        self.watch.say("pretraining the trunk, once for all rows")
-        worker = start(["pretrain", *options], folder, cores(), self.trainer)
-        with deferred_interrupt() as interrupted:
-            while worker.process.poll() is None:
-                self.watch.show({"pretraining": worker.progress()}, 0, 1, "")
+        self.watch.say("pretraining the trunk, once for all rows that start from it")
+        job = self.setting.pretraining(cell, self.runs, self.engine.threads)
+        handle = self.engine.start(job)
+        while (code := handle.poll()) is None:
+            self.watch.show({"pretraining": handle.progress()}, 0, 1, "")
+            if interrupted() or self.budget.over:
+                end([handle])
+                handle.close()
                 if interrupted():
-                    self._stop([worker])
                     raise KeyboardInterrupt
-                time.sleep(POLL_S)
-        if worker.close() != 0:
+                return
+            time.sleep(POLL_S)
+        handle.close()
+        if code != 0:
             words = last_words(folder).strip().splitlines()
             raise ValueError(f"pretraining failed: {words[-1] if words else 'without a word'}")
         record = pretraining_record(folder)
         self.watch.say(f"pretrained in {record.cost['train_s']:.0f} s")
 
 
-def pretraining_record(folder: Path) -> Record:
-    """The record of a pretrained trunk, made from what its worker left if it is not there yet."""
-    if (folder / FILE).exists():
-        return load_record(folder / FILE)
-    result = json.loads((folder / "result.json").read_text())
-    record = Record(
-        kind="pretraining",
-        id=result["id"],
-        code_id=result["made_by"]["code_id"],
-        config={"trunk": result["trunk"], "pretraining": result["config"]},
-        cost=result["cost"],
-        history=tuple(result["history"]),
-        made_by=result["made_by"],
-    )
-    record.save(folder)
-    return record
+def weighed(waiting: Waiting) -> dict[str, float]:
+    """Cell id -> its share of the work: 1, or what evaluating takes where another one trains."""
+    seen, weights = set(waiting.trained), {}
+    for cell in waiting.cells:
+        weights[cell.id] = PHASES["evaluate"][1] if cell.training in seen else 1.0
+        seen.add(cell.training)
+    return weights
+
+
+def end(handles: Sequence[Handle]) -> list[int]:
+    """Ask all to save their state and end, kill those that do not; their exit codes."""
+    for handle in handles:
+        handle.interrupt()
+    deadline = time.monotonic() + PATIENCE_S
+    while any(h.poll() is None for h in handles) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    for handle in handles:
+        if handle.poll() is None:
+            handle.kill()
+    return [-signal.SIGKILL if (code := handle.poll()) is None else code for handle in handles]
 
 
 def summary(record: Record) -> str:
@@ -174,27 +250,6 @@ def summary(record: Record) -> str:
         for name in ("mask AP", "box AP")
         if name in record.metrics
     )
-
-
-def share(note: Mapping[str, Any]) -> float:
-    """How much of its trial a running worker has done, by its last note: 0 to 1."""
-    begins, takes = PHASES.get(note.get("phase", ""), (0.0, 0.0))
-    return begins + takes * note["step"] / note["of"] if takes else 0.0
-
-
-def time_left(began: float, done: float, total: int) -> str:
-    """The time to go in words, once enough has been seen to say."""
-    if done < 0.15:
-        return ""
-    seconds = (time.monotonic() - began) * (total - done) / done
-    return (
-        f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
-    )
-
-
-def cores() -> int:
-    """The processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class deferred_interrupt:  # noqa: N801  (reads as a statement: with deferred_interrupt() as ...)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ablations.ablation import Ablation
 from ablations.grid import Cell
-from ablations.run import pretraining_record
+from ablations.outcome import pretraining_record
 from mrcnn.config import Trial
 from mrcnn.data.shapes import Shapes
 from mrcnn.train import trunk_folder
@@ -14,8 +14,17 @@ from mrcnn.trunk import SmallResNet
 from reports.study import Row, Study
 
 
-def study_of(ablation: Ablation, cells: Sequence[Cell], runs: Path, command: str) -> Study:
-    """The study of all cells, with their records as they are now."""
+def study_of(
+    ablation: Ablation,
+    cells: Sequence[Cell],
+    runs: Path,
+    command: str,
+    looks: tuple[int, ...] = (),
+) -> Study:
+    """The study of all cells, with their records as they are now.
+
+    looks   numbers of seeds at which the sweep could stop; rows may then have different numbers
+    """
     rows = []
     for name in ablation.values:
         here = [cell for cell in cells if cell.row == name]
@@ -29,8 +38,6 @@ def study_of(ablation: Ablation, cells: Sequence[Cell], runs: Path, command: str
             )
         )
     first = cells[0].trial
-    trunk = trunk_folder(first, runs) if first.pretraining else None
-    ready = trunk is not None and (trunk / "result.json").exists()
     return Study(
         title=ablation.title,
         question=ablation.question,
@@ -45,9 +52,22 @@ def study_of(ablation: Ablation, cells: Sequence[Cell], runs: Path, command: str
         comparable=not isinstance(first.model.backbone.trunk, SmallResNet),
         contrasts=ablation.contrasts,
         command=command,
-        pretraining=pretraining_record(trunk) if trunk and ready else None,
-        pretraining_folder=trunk if ready else None,
+        trunks=trunks_of(cells, runs),
+        table=ablation.table,
+        paired=ablation.paired,
+        changes=ablation.changes,
+        looks=looks,
     )
+
+
+def trunks_of(cells: Sequence[Cell], runs: Path) -> tuple[Path, ...]:
+    """The folders of the pretrained trunks that are there, each with its record, in order."""
+    trials = [cell.trial for cell in cells if cell.trial.pretraining]
+    folders = dict.fromkeys(trunk_folder(trial, runs) for trial in trials)
+    ready = tuple(folder for folder in folders if (folder / "result.json").exists())
+    for folder in ready:
+        pretraining_record(folder)
+    return ready
 
 
 def described(trial: Trial) -> str:

@@ -9,6 +9,7 @@ import typer
 from kernels.command import RESUMES, command_line
 from mrcnn.config import Trial
 from mrcnn.spec import unknown
+from mrcnn.trace_command import write_trace
 
 RUNS = Path("reports/runs")
 
@@ -24,6 +25,7 @@ app = typer.Typer(
           --body resnet50.pth --device cuda --workers 4
       python -m mrcnn evaluate reports/runs/ID/model.safetensors
       python -m mrcnn predict reports/runs/ID/model.safetensors photo.jpg --out found/
+      python -m mrcnn trace photo.jpg reports/runs/ID/model.safetensors --out trace/
       python -m mrcnn check-data coco/
       python -m mrcnn export-data shapes/ --set size=256
       python -m mrcnn diff torchvision detectron2_fpn
@@ -34,6 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+TRAINED = (
+    "A model.safetensors of a trial that differs only in how a trained network predicts: "
+    "evaluate its weights, train nothing."
+)
 Runs = Annotated[Path, typer.Option(help="Where generated data, trunks and results are kept.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 Changes = Annotated[
@@ -64,6 +70,7 @@ def train(
     kernels: Annotated[
         list[str] | None, typer.Option(help="operator=backend; may be repeated.")
     ] = None,
+    trained: Annotated[Path | None, typer.Option(help=TRAINED)] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Train one trial and evaluate it. Stop it with Ctrl-C; the same command goes on.
@@ -91,7 +98,7 @@ def train(
         if ranks.leads:
             write_json(folder / "trial.json", plain(wanted))
         with on_terminal() if ranks.leads else nullcontext(silent) as show:
-            result = run_trial(wanted, folder, runs, runtime, show, ranks)
+            result = run_trial(wanted, folder, runs, runtime, show, ranks, trained)
     if not ranks.leads:
         return
     print_metrics(result["metrics"])
@@ -256,9 +263,10 @@ def convert_weights(
 
 def print_metrics(metrics: Mapping[str, float | None]) -> None:
     """One metric a line, in points; a dash where the data have no object to measure it on."""
+    widest = max(map(len, metrics), default=0)
     for name, value in metrics.items():
         shown = "-" if value is None or value != value else f"{value:.1f}"
-        typer.echo(f"{name:<18} {shown:>6}")
+        typer.echo(f"{name:<{widest}} {shown:>6}")
 
 
 @app.command()
@@ -312,6 +320,9 @@ def diff(
     found = table({name: PRESETS[name] for name in chosen}, every=every)
     for line in typed(list(found), chosen, markdown=markdown):
         typer.echo(line)
+
+
+app.command("trace")(write_trace)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @contextmanager
@@ -26,6 +29,12 @@ def write_json(path: Path, value: Any) -> None:
     """`value` as JSON in `path`, atomically. NaN is written as null: JSON has none."""
     with replaced(path) as draft:
         draft.write_text(json.dumps(nulls(value), indent=1, sort_keys=True, allow_nan=False))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Named arrays as a compressed .npz, atomically; the same arrays give the same bytes."""
+    with replaced(path) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def nulls(value: Any) -> Any:

@@ -25,7 +25,7 @@ from mrcnn.paste import Paste
 from mrcnn.pretrain import DensePretraining
 from mrcnn.roi_ops import AnyRoIOp, RoIAlign
 from mrcnn.rpn import RPN
-from mrcnn.spec import NOT_IDENTITY
+from mrcnn.spec import NOT_IDENTITY, PREDICTION_ONLY
 from mrcnn.structures import IMAGENET_MEAN, IMAGENET_STD, PixelFormat, PixelOrder
 from mrcnn.views import TestTimeAugmentation
 
@@ -84,11 +84,11 @@ class ModelConfig:
     mask_loss: AnyMaskLoss = SigmoidMaskLoss()
     class_agnostic_masks: bool = False
     mask_targets: AnyMaskTargets = MaskTargets()
-    detection: Detection = Detection()
-    paste: Paste = Paste()
+    detection: Detection = field(default=Detection(), metadata=PREDICTION_ONLY)
+    paste: Paste = field(default=Paste(), metadata=PREDICTION_ONLY)
     keypoint_head: KeypointHead | None = None
     keypoint_loss: KeypointLoss = KeypointLoss()
-    keypoint_decode: KeypointDecode = KeypointDecode()
+    keypoint_decode: KeypointDecode = field(default=KeypointDecode(), metadata=PREDICTION_ONLY)
     num_keypoints: int = 17
     rpn_features: Literal["shared", "separate"] = "shared"
     num_classes: int = 80
@@ -220,7 +220,7 @@ class Trial:
     model: ModelConfig = ModelConfig()
     data: Shapes | CocoFolder = field(default_factory=Shapes)
     train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: EvaluateConfig = field(default=EvaluateConfig(), metadata=PREDICTION_ONLY)
     pretraining: DensePretraining | None = None
     body: BodyWeights | None = None
     seed: int = 0

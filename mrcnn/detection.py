@@ -94,6 +94,16 @@ class SoftNMS:
         return torch.where(overlap > threshold, 1 - overlap, torch.ones_like(overlap))
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Boxes of an image that NMS chooses from, RoI by RoI; roi: the row of each one's proposal."""
+
+    boxes: Float[Tensor, "m 4"]
+    scores: Float[Tensor, " m"]
+    labels: Int[Tensor, " m"]
+    roi: Int[Tensor, " m"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Detection:
     """From class scores to the final boxes of an image.
@@ -137,21 +147,34 @@ class Detection:
         Only candidates are decoded: with LVIS's 1,203 classes most (RoI, class) pairs are none.
         coder   of the head that made the deltas
         """
+        found = self.candidates_of(logits, deltas, rois, size, coder, convention)
+        kept, score = self.survivors(found)
+        return Detections(found.boxes[kept], found.labels[kept], score)
+
+    def candidates_of(
+        self,
+        logits: Float[Tensor, "r k1"],
+        deltas: Float[Tensor, "r b 4"],
+        rois: Float[Tensor, "r 4"],
+        size: tuple[int, int],
+        coder: BoxCoder = BOX_HEAD_CODER,
+        convention: BoxConvention = "continuous",
+    ) -> Candidates:
+        """Decoded boxes that score enough, before NMS; arguments as for a call."""
         scores = logits.softmax(1)
-        roi, label = self._candidates(scores)
-        score = scores[roi, label]
+        roi, label = self.scoring(scores)
         boxes = coder.decode(deltas[roi, column(label, deltas.shape[1])], rois[roi])
         boxes = clip(boxes, size, convention)
         good = large_enough(boxes, self.min_side) & boxes.isfinite().all(1)
-        boxes, score, label = boxes[good], score[good], label[good]
-        kept, score = self.suppression(
-            boxes, score, label, iou_threshold=self.nms_iou, limit=self.limit
-        )
-        return Detections(boxes[kept], label[kept], score)
+        return Candidates(boxes[good], scores[roi, label][good], label[good], roi[good])
 
-    def _candidates(
-        self, scores: Float[Tensor, "r k1"]
-    ) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
+    def survivors(self, found: Candidates) -> Kept:
+        """Which candidates NMS and the limit leave, best first, and their scores."""
+        return self.suppression(
+            found.boxes, found.scores, found.labels, iou_threshold=self.nms_iou, limit=self.limit
+        )
+
+    def scoring(self, scores: Float[Tensor, "r k1"]) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
         """RoIs and labels (1 ..) of the candidates, RoI by RoI."""
         if self.candidates == "all":
             roi, column_of_class = (scores[:, 1:] > self.min_score).nonzero(as_tuple=True)

@@ -1,50 +1,72 @@
-"""Average precision by pycocotools, and what a trained network finds on validation images."""
+"""What a trained network finds on validation images, scored, timed and kept to be looked at."""
 
 import base64
 import io
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Shaped
-from numpy.typing import NDArray
 from PIL import Image
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from mrcnn.augmented import predict_augmented
 from mrcnn.config import Trial
-from mrcnn.data.annotations import encode_mask, loaded, quiet
+from mrcnn.data.annotations import encode_mask
 from mrcnn.data.dataset import Dataset, Example
-from mrcnn.data.keypoints import names_of, sigmas
+from mrcnn.flops import flops_g
+from mrcnn.given_boxes import ious_given_boxes, quality
+from mrcnn.matches import Arrays
 from mrcnn.model import MaskRCNN
 from mrcnn.precision import float32_products
 from mrcnn.progress import Show
 from mrcnn.ranks import ALONE, Ranks
-from mrcnn.structures import Detections, Targets
+from mrcnn.sampling_points import roi_grid
+from mrcnn.scoring import scored
+from mrcnn.structures import Detections, Pyramid, Targets
 from mrcnn.views import View, view
 
 GALLERY = 12
 """How many validation images are kept with their detections, for people to look at."""
 
-Found = tuple[int, list[dict[str, Any]], list[dict[str, Any]]]
-"""Of a batch: its first image's place, the detections as COCO results, exhibits."""
 
-KINDS = {"mask": "segm", "box": "bbox", "keypoint": "keypoints"}
-RESULT = {"mask": "segmentation", "box": "bbox", "keypoint": "keypoints"}
-MOST_POSES = 20
-"""Detections of an image that count in the keypoint AP: COCO's definition."""
+@dataclass(frozen=True)
+class Part:
+    """What a batch of images gives.
+
+    start     place of its first image
+    results   the detections as COCO results
+    exhibits  the images to be looked at, without those beyond the gallery
+    ious      of the masks in given boxes
+    ms        milliseconds that each image took, by what for
+    """
+
+    start: int
+    results: list[dict[str, Any]]
+    exhibits: list[dict[str, Any]]
+    ious: list[float]
+    ms: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """metrics in points of 0 .. 100 (NaN where undefined); predictions as COCO results."""
+    """metrics in points of 0 .. 100 (NaN where undefined); predictions as COCO results.
+
+    matches   which detection found an object, as `matches_of` has it; None where nothing was scored
+    cost      of predicting: "ms_per_image", from pixels to pasted masks, and of it
+              "mask_branch_ms", its RoI layer and pasting included, both medians over the batches;
+              "flops_g", see there. Not of the mask branch after several views of each image
+    """
 
     metrics: dict[str, float]
     predictions: list[dict[str, Any]]
     gallery: dict[str, Any]
+    matches: Arrays | None = None
+    cost: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(
@@ -64,38 +86,60 @@ def evaluate(
     """
     count = min(len(dataset), limit or len(dataset))
     starts = range(0, count, trial.evaluate.batch_size)
-    found_in: list[Found] = []
+    found_in: list[Part] = []
     for turn in range(-(-len(starts) // ranks.of)):  # as many on each rank: they ask when to stop
         for start in starts[turn * ranks.of + ranks.rank :][:1]:
             found_in.append(_found(model, dataset, trial, start, count))
         done = min((turn + 1) * ranks.of * trial.evaluate.batch_size, count)
         progress("evaluate", done, count)
-    every = sorted((f for part in ranks.gathered(found_in) for f in part), key=lambda f: f[0])
-    predictions = [result for _, results, _ in every for result in results]
-    shown = [one for _, _, exhibits in every for one in exhibits]
+    every = sorted((p for part in ranks.gathered(found_in) for p in part), key=lambda p: p.start)
+    predictions = [result for part in every for result in part.results]
     if not ranks.leads:
         return Evaluation(metrics={}, predictions=predictions, gallery={})
     seen = {dataset.example(i).image_id for i in range(count)} if count < len(dataset) else None
-    most = trial.evaluate.max_detections
-    poses = trial.evaluate.pose_score
-    metrics = score(dataset.ground_truth(), predictions, most, seen, kinds_of(model), poses)
-    gallery = {"classes": list(dataset.classes), "images": shown[:GALLERY]}
-    return Evaluation(metrics=metrics, predictions=predictions, gallery=gallery)
+    most, poses = trial.evaluate.max_detections, trial.evaluate.pose_score
+    truth = dataset.ground_truth()
+    metrics, matches = scored(truth, predictions, most, seen, kinds_of(model), poses)
+    if model.mask_head is not None and trial.evaluate.augment is None:
+        metrics |= quality([iou for part in every for iou in part.ious])
+    shown = [one for part in every for one in part.exhibits][:GALLERY]
+    return Evaluation(
+        metrics=metrics,
+        predictions=predictions,
+        gallery={"classes": list(dataset.classes), "images": shown},
+        matches=matches,
+        cost=_cost(model, dataset, trial, every),
+    )
 
 
-def _found(model: MaskRCNN, dataset: Dataset, trial: Trial, start: int, count: int) -> Found:
-    """What a batch of images gives. Those beyond the gallery are not kept to be looked at."""
+def _cost(model: MaskRCNN, dataset: Dataset, trial: Trial, parts: list[Part]) -> dict[str, float]:
+    names = parts[0].ms if parts else ()
+    times = {name: median(part.ms[name] for part in parts) for name in names}
+    first = view(dataset.example(0).image.float(), trial.evaluate.transforms)
+    with _predicting(model):
+        return {**times, "flops_g": flops_g(model, model.images([first.image]))}
+
+
+def _found(model: MaskRCNN, dataset: Dataset, trial: Trial, start: int, count: int) -> Part:
+    """What a batch of images gives."""
     rows = range(start, min(start + trial.evaluate.batch_size, count))
     examples = [dataset.example(i) for i in rows]
-    found = detect(model, [e.image for e in examples], trial)
+    seen = look(model, [e.image for e in examples], trial)
     results: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
-    for row, example, detections in zip(rows, examples, found, strict=True):
+    for row, example, detections in zip(rows, examples, seen.found, strict=True):
         ids, shift = dataset.category_ids, dataset.half_pixel
         results += as_results(detections, example.image_id, ids, shift)
         if row < GALLERY:
-            shown.append(exhibit(example, detections))
-    return start, results, shown
+            shape = view(example.image.float(), trial.evaluate.transforms)
+            grid = roi_grid(model, example.targets, shape)
+            shown.append(exhibit(example, detections) | {"roi_grid": grid})
+    ious: list[float] = []
+    if seen.pyramid is not None and model.mask_head is not None:
+        with _predicting(model):
+            targets = [e.targets for e in examples]
+            ious = ious_given_boxes(model, seen.pyramid, seen.views, targets)
+    return Part(start, results, shown, ious, seen.ms)
 
 
 def detect(
@@ -105,36 +149,89 @@ def detect(
 
     The images are resized as the trial evaluates, and boxes brought back axis by axis.
     """
+    return look(model, images, trial).found
+
+
+@dataclass(frozen=True)
+class Look:
+    """What `detect` gives, and how it came about.
+
+    views     the images as the network saw them
+    pyramid   their features; None where each was seen in several views
+    ms        milliseconds for each image, as the cost of an `Evaluation`
+    """
+
+    found: list[Detections]
+    views: list[View]
+    pyramid: Pyramid | None
+    ms: dict[str, float]
+
+
+def look(model: MaskRCNN, images: list[Shaped[Tensor, "3 _h _w"]], trial: Trial) -> Look:
+    """The work of `detect`."""
     if trial.evaluate.augment is not None:
-        return [_in_views(model, image, trial) for image in images]
+        return _in_views(model, images, trial)
+    began = _now(model)
     views = [view(image.float(), trial.evaluate.transforms) for image in images]
+    with _predicting(model):
+        batch = model.images([seen.image for seen in views])
+        pyramid, proposals = model.proposed(batch)
+        boxes = model.detect(pyramid, proposals, batch.sizes)
+        masks_began = _now(model)
+        masked = model.detect_masks(pyramid, boxes)
+        masks_s = _now(model) - masks_began
+        posed = model.detect_keypoints(pyramid, masked)
+    found = [_in_original(one.to("cpu"), seen) for one, seen in zip(posed, views, strict=True)]
+    paste_began = _now(model)
+    found = [_pasted(model, one, seen) for one, seen in zip(found, views, strict=True)]
+    ended = _now(model)
+    ms = {"ms_per_image": 1e3 * (ended - began) / len(images)}
+    if model.mask_head is not None:
+        ms["mask_branch_ms"] = 1e3 * (masks_s + ended - paste_began) / len(images)
+    return Look(found, views, pyramid, ms)
+
+
+@contextmanager
+def _predicting(model: MaskRCNN) -> Iterator[None]:
+    """Within the block the network is as it is for predicting; after it, as it was."""
     training = model.training
     model.eval()
-    with float32_products("ieee"):
-        found = model.predict(model.images([seen.image for seen in views]))
-    model.train(training)
-    return [
-        _in_original(model, one.to("cpu"), seen) for one, seen in zip(found, views, strict=True)
-    ]
+    try:
+        with torch.no_grad(), float32_products("ieee"):
+            yield
+    finally:
+        model.train(training)
 
 
-def _in_views(model: MaskRCNN, image: Tensor, trial: Trial) -> Detections:
-    training = model.training
-    model.eval()
-    with float32_products("ieee"):
-        found = predict_augmented(model, image, trial.evaluate)
-    model.train(training)
-    return _in_original(model, found.to("cpu"), view(image.float(), ()))
+def _now(model: MaskRCNN) -> float:
+    """Seconds on a clock, once the network's device has done all that it was asked."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
 
 
-def _in_original(model: MaskRCNN, found: Detections, seen: View) -> Detections:
-    """Detections of a view in the pixels of the image, padding taken off, masks pasted."""
+def _in_views(model: MaskRCNN, images: list[Tensor], trial: Trial) -> Look:
+    began = _now(model)
+    whole = [view(image.float(), ()) for image in images]
+    with _predicting(model):
+        found = [predict_augmented(model, image, trial.evaluate).to("cpu") for image in images]
+    found = [_pasted(model, one, seen) for one, seen in zip(found, whole, strict=True)]
+    return Look(found, whole, None, {"ms_per_image": 1e3 * (_now(model) - began) / len(images)})
+
+
+def _in_original(found: Detections, seen: View) -> Detections:
+    """Boxes and keypoints of a view in the pixels of the image, padding taken off."""
     found = replace(found, boxes=seen.left(found.boxes))
-    if found.keypoints is not None:
-        x, y, score = found.keypoints.unbind(2)
-        points = seen.left(torch.stack([x, y, x, y], 2).flatten(0, 1))[:, :2]
-        kept = torch.cat([points.unflatten(0, x.shape), score[..., None]], 2)
-        found = replace(found, keypoints=kept)
+    if found.keypoints is None:
+        return found
+    x, y, score = found.keypoints.unbind(2)
+    points = seen.left(torch.stack([x, y, x, y], 2).flatten(0, 1))[:, :2]
+    kept = torch.cat([points.unflatten(0, x.shape), score[..., None]], 2)
+    return replace(found, keypoints=kept)
+
+
+def _pasted(model: MaskRCNN, found: Detections, seen: View) -> Detections:
+    """Detections in the pixels of the image with their masks there."""
     if found.mask_probabilities is None:
         return found
     masks = model.config.paste(found.mask_probabilities, found.boxes, seen.size)
@@ -167,96 +264,10 @@ def as_results(
     return results
 
 
-def score(
-    truth: COCO,
-    predictions: list[dict[str, Any]],
-    max_detections: int = 100,
-    image_ids: set[int] | None = None,
-    kinds: tuple[str, ...] | None = None,
-    pose_score: Literal["box", "keypoints"] = "box",
-) -> dict[str, float]:
-    """AP, AP50, AP75 and AP by size for masks, boxes and keypoints, and average recall; points of
-    0 .. 100.
-
-    max_detections   of an image that count, the best first; for keypoints it is MOST_POSES
-    image_ids        the images scored; None scores all of the ground truth
-    kinds            of "mask", "box", "keypoint"; None: those that every prediction has
-    pose_score       see `EvaluateConfig`
-
-    NaN where the ground truth has no object of that size. Keypoints have no small size.
-    Source: the COCO evaluation of detections and keypoints, as pycocotools computes it.
-    """
-    if kinds is None:
-        kinds = tuple(k for k, key in RESULT.items() if all(key in p for p in predictions))
-    if not names_of(truth.dataset["categories"]):
-        kinds = tuple(kind for kind in kinds if kind != "keypoint")
-    metrics: dict[str, float] = {}
-    for kind in kinds:
-        results = predictions
-        if kind == "keypoint":
-            results = [_for_keypoints(p, pose_score) for p in predictions]
-        metrics |= _of_kind(truth, results, kind, max_detections, image_ids)
-    return metrics
-
-
 def kinds_of(model: MaskRCNN) -> tuple[str, ...]:
     """What of a network's detections there is to score."""
     heads = {"mask": model.mask_head, "box": model.box_head, "keypoint": model.keypoint_head}
     return tuple(kind for kind, head in heads.items() if head is not None)
-
-
-def _of_kind(
-    truth: COCO,
-    predictions: list[dict[str, Any]],
-    kind: str,
-    max_detections: int,
-    image_ids: set[int] | None,
-) -> dict[str, float]:
-    with quiet():
-        found = truth.loadRes([dict(p) for p in predictions]) if predictions else _nothing(truth)
-        run = COCOeval(truth, found, KINDS[kind])
-        run.params.maxDets = [1, 10, max_detections]
-        if kind == "keypoint":
-            _set_keypoints(run.params, truth.dataset["categories"])
-        if image_ids is not None:
-            run.params.imgIds = sorted(image_ids)
-        run.evaluate()
-        run.accumulate()
-    # (IoU threshold, recall, class, area range, max detections); -1 where there is no object
-    precision, recall = run.eval["precision"][..., -1], run.eval["recall"][..., -1]
-    half, three_quarters = (int(round((iou - 0.5) / 0.05)) for iou in (0.5, 0.75))
-    metrics = {
-        f"{kind} AP": _mean(precision[..., 0]),
-        f"{kind} AP50": _mean(precision[half, ..., 0]),
-        f"{kind} AP75": _mean(precision[three_quarters, ..., 0]),
-    }
-    for i, size in enumerate(run.params.areaRngLbl[1:], start=1):
-        metrics[f"{kind} AP {size}"] = _mean(precision[..., i])
-    return metrics | {f"{kind} AR": _mean(recall[..., 0])}
-
-
-def _for_keypoints(prediction: dict[str, Any], pose_score: str) -> dict[str, Any]:
-    """What COCO's format has in a result of keypoints: the box and the mask have no say in it."""
-    kept = {key: prediction[key] for key in ("image_id", "category_id", "keypoints", "score")}
-    if pose_score == "keypoints":
-        kept["score"] = float(np.mean(kept["keypoints"][2::3]))
-    return kept
-
-
-def _set_keypoints(params: Any, categories: list[dict[str, Any]]) -> None:
-    params.maxDets = [MOST_POSES]
-    params.kpt_oks_sigmas = sigmas(len(names_of(categories)))
-    params.catIds = [c["id"] for c in categories if c.get("keypoints")]
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    defined = values[values > -1]
-    return float(100 * defined.mean()) if defined.size else float("nan")
-
-
-def _nothing(truth: COCO) -> COCO:
-    kept = {key: truth.dataset[key] for key in ("images", "categories")}
-    return loaded({**kept, "annotations": []})
 
 
 def exhibit(example: Example, found: Detections) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The mask branch: its heads and its two losses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from mrcnn.averages import average
 from mrcnn.box_head import column
 from mrcnn.norms import AnyNorm, convolution
+from mrcnn.spec import PREDICTION_ONLY
 
 Init = Literal["msra", "gaussian", "glorot"]
 """Random weights: normal of variance 2 / fan out, normal of deviation 0.001, Glorot uniform."""
@@ -224,7 +225,7 @@ class SoftmaxMaskLoss:
     Source: He et al. 2017, Table 2b, row "softmax".
     """
 
-    decode: Literal["half", "beats background"] = "half"
+    decode: Literal["half", "beats background"] = field(default="half", metadata=PREDICTION_ONLY)
 
     @property
     def competing(self) -> bool:

@@ -17,7 +17,7 @@ from mrcnn.loading import load_weights
 from mrcnn.mask_head import own_logits
 from mrcnn.matching import sample
 from mrcnn.optimise import Stage
-from mrcnn.roi_ops import roi_features
+from mrcnn.roi_ops import as_rois, roi_features, roi_levels
 from mrcnn.rpn import propose, rpn_losses
 from mrcnn.seeds import seeded
 from mrcnn.structures import Detections, Images, Pyramid, Targets
@@ -97,9 +97,7 @@ class MaskRCNN(nn.Module):
         if stage == "detector":
             proposals = self.settled_proposals(images)
         else:
-            seen = self.rpn_pyramid(images)
-            logits, deltas = self.rpn(seen)
-            anchors = self.config.rpn.anchors(seen)
+            seen, logits, deltas, anchors = self.scored_anchors(images)
             spec, sizes, frame = self.config.rpn, images.sizes, self.config.box_convention
             losses = rpn_losses(spec, logits, deltas, anchors, targets, generators, sizes, frame)
             if stage == "rpn":
@@ -119,6 +117,14 @@ class MaskRCNN(nn.Module):
         backbone = self.backbone if self.rpn_backbone is None else self.rpn_backbone
         return backbone(images.pixels)  # type: ignore[no-any-return]
 
+    def scored_anchors(
+        self, images: Images
+    ) -> tuple[Pyramid, list[Tensor], list[Tensor], list[Tensor]]:
+        """What the RPN reads, and level by level its logits, its deltas and their anchors."""
+        seen = self.rpn_pyramid(images)
+        logits, deltas = self.rpn(seen)
+        return seen, logits, deltas, self.config.rpn.anchors(seen)
+
     def pyramid(self, images: Images, seen: Pyramid | None) -> Pyramid:
         """What the RoIs read: what the RPN has `seen`, where they share features."""
         shared = seen is not None and self.rpn_backbone is None
@@ -130,9 +136,9 @@ class MaskRCNN(nn.Module):
         for part in (self.rpn, self.rpn_backbone):
             if part is not None:
                 part.eval()
-        seen, spec, frame = self.rpn_pyramid(images), self.config.rpn, self.config.box_convention
-        found = *self.rpn(seen), spec.anchors(seen), images.sizes
-        return propose(spec, *found, training=True, convention=frame)
+        _, logits, deltas, anchors = self.scored_anchors(images)
+        spec, frame = self.config.rpn, self.config.box_convention
+        return propose(spec, logits, deltas, anchors, images.sizes, training=True, convention=frame)
 
     def sample_rois(
         self,
@@ -210,14 +216,19 @@ class MaskRCNN(nn.Module):
 
     def proposed(self, images: Images) -> tuple[Pyramid, list[Tensor]]:
         """The features of a batch, and the proposals in each image, as prediction has them."""
-        seen = self.rpn_pyramid(images)
-        logits, deltas = self.rpn(seen)
-        anchors = self.config.rpn.anchors(seen)
+        seen, logits, deltas, anchors = self.scored_anchors(images)
         spec, frame = self.config.rpn, self.config.box_convention
         proposals = propose(
             spec, logits, deltas, anchors, images.sizes, training=False, convention=frame
         )
         return self.pyramid(images, seen), proposals
+
+    def classified(
+        self, pyramid: Pyramid, boxes: list[Tensor]
+    ) -> tuple[Float[Tensor, "r k1"], Float[Tensor, "r b 4"]]:
+        """Class logits, background first, and deltas of the boxes of all images."""
+        logits, deltas = self.box_head(self.box_features(pyramid, boxes))
+        return logits, deltas
 
     def detect(
         self,
@@ -231,7 +242,7 @@ class MaskRCNN(nn.Module):
         detection   in place of the configured one
         """
         detection = detection or self.config.detection
-        logits, deltas = self.box_head(self.box_features(pyramid, proposals))
+        logits, deltas = self.classified(pyramid, proposals)
         counts = [len(boxes) for boxes in proposals]
         parts = zip(logits.split(counts), deltas.split(counts), proposals, sizes, strict=True)
         coder, frame = self.config.box_head.coder, self.config.box_convention
@@ -241,13 +252,19 @@ class MaskRCNN(nn.Module):
         """The same detections with the mask of each one's class, seen in its final box."""
         if self.mask_head is None:
             return found
-        labels = self.mask_labels(torch.cat([one.labels for one in found]))
-        logits = self.mask_logits(pyramid, [one.boxes for one in found], labels, None)
+        logits, labels = self.final_mask_logits(pyramid, found)
         masks = self.config.mask_loss.probabilities(logits, labels)
         parts = masks.split([len(one) for one in found])
         return [
             replace(one, mask_probabilities=part) for one, part in zip(found, parts, strict=True)
         ]
+
+    def final_mask_logits(
+        self, pyramid: Pyramid, found: list[Detections]
+    ) -> tuple[Float[Tensor, "r k m m"], Int[Tensor, " r"]]:
+        """The mask logits of all detections, and the labels that they are read by."""
+        labels = self.mask_labels(torch.cat([one.labels for one in found]))
+        return self.mask_logits(pyramid, [one.boxes for one in found], labels, None), labels
 
     def box_features(self, pyramid: Pyramid, boxes: list[Tensor]) -> Float[Tensor, "r c s s"]:
         """RoI features as the box head reads them, through res5 where RoIs run it."""
@@ -310,6 +327,11 @@ class MaskRCNN(nn.Module):
     def mask_labels(self, labels: Int[Tensor, " r"]) -> Int[Tensor, " r"]:
         """The mask channel's label: the class, or 1 for all when masks are class-agnostic."""
         return torch.ones_like(labels) if self.config.class_agnostic_masks else labels
+
+    def roi_levels(self, pyramid: Pyramid, boxes: list[Tensor]) -> Int[Tensor, " r"]:
+        """Index of the level that each box is read from."""
+        rois = as_rois(self.frames(boxes))
+        return roi_levels(pyramid, rois, self.config.canonical_side, self.config.levels)
 
     def _pool(self, pyramid: Pyramid, boxes: list[Tensor], size: int) -> Tensor:
         config, frames = self.config, self.frames(boxes)

@@ -42,7 +42,7 @@ class AdamW:
     weight_decay: float = 0.01
 
     def build(self, parameters: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, lr=self.rate)
+        return torch.optim.AdamW(parameters, lr=self.rate, fused=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,25 +1,24 @@
-"""Named trials, and the one function that brings any trial to a smaller scale."""
+"""Named trials."""
 
 from dataclasses import replace
 
 from mrcnn.anchors import Anchors
 from mrcnn.backbone import C4, C5, FPN, Res5
-from mrcnn.box_head import AnyBoxHead, ConvBoxHead, FCBoxHead, MeanBoxHead
+from mrcnn.box_head import MeanBoxHead
 from mrcnn.config import EvaluateConfig, ModelConfig, Trial
 from mrcnn.data.coco import CocoFolder
-from mrcnn.data.drawing import KEYPOINTS
-from mrcnn.data.shapes import Shapes
 from mrcnn.data.transforms import AnyTransform, Dihedral, Flip, RandomCrop, Resize, ResizeRange
 from mrcnn.detection import Detection
 from mrcnn.keypoint_head import KeypointHead
-from mrcnn.mask_head import AnyMaskHead, FCNMaskHead, MLPMaskHead
-from mrcnn.mask_targets import AnyMaskTargets, MaskTargets, PolygonTargets
-from mrcnn.optimise import SGD, AdamW, CosineSchedule, StepSchedule, TrainConfig
+from mrcnn.mask_head import FCNMaskHead
+from mrcnn.optimise import SGD, StepSchedule, TrainConfig
 from mrcnn.peers import PEERS
 from mrcnn.pretrain import DensePretraining
 from mrcnn.rpn import RPN
-from mrcnn.spec import unknown
-from mrcnn.trunk import ResNet, SmallResNet
+from mrcnn.scales import SCALES as SCALES
+from mrcnn.scales import at_scale as at_scale
+from mrcnn.scales import small
+from mrcnn.trunk import ResNet
 
 PAPER_NMS = Detection(nms_iou=0.3)
 """The paper's main tables; 0.5 belongs to its updated baseline (appendix B)."""
@@ -94,128 +93,13 @@ R50_FPN_MASK_KEYPOINTS = replace(
 """Box, mask and keypoints at once (He et al. 2017, Table 5, last row)."""
 
 
-def at_scale(trial: Trial, scale: str) -> Trial:
-    """The same trial with everything but the varied choices brought to a size.
-
-    "coco"   as it stands: the paper's recipe, on GPUs
-    "small"  Shapes at 128 px, our small trunk, 500 steps: minutes on two CPU cores
-    "smoke"  the same code path in seconds; its numbers mean nothing
-
-    Raises ValueError for an unknown scale. Source: our own measurements, no paper.
-    """
-    if scale not in SCALES:
-        raise ValueError(unknown(scale, list(SCALES), "scale"))
-    return SCALES[scale](trial)
-
-
-def small(trial: Trial) -> Trial:
-    """C4 at its stride 16, FPN at 4, 8 and 16, C5 at 16 instead of 32; about a fifth of the width.
-
-    At stride 32 a picture of 128 px has 4 x 4 cells, in which nothing could be told apart.
-    """
-    return replace(
-        trial,
-        model=_small_model(trial.model),
-        data=Shapes(),
-        train=TrainConfig(
-            steps=500,
-            batch_size=8,
-            optimiser=AdamW(),
-            schedule=CosineSchedule(),
-            warmup_steps=100,
-            warmup_factor=0.0,
-            clip=5.0,
-            augment=(Dihedral(),),
-        ),
-        evaluate=EvaluateConfig(transforms=(), batch_size=8),
-        pretraining=DensePretraining(),
-    )
-
-
-def smoke(trial: Trial) -> Trial:
-    """Small, then cut to eight steps on a handful of images."""
-    trial = small(trial)
-    tiny = replace(_small_trunk(trial.model), widths=(8, 8, 16, 16, 32), blocks=1)
-    backbone = replace(trial.model.backbone, trunk=tiny)
-    pretraining = DensePretraining(train=replace(DensePretraining().train, steps=8, batch_size=4))
-    return replace(
-        trial,
-        model=replace(trial.model, backbone=backbone),
-        data=Shapes(size=64, train=48, val=12),
-        train=replace(trial.train, steps=8, batch_size=4, warmup_steps=4),
-        pretraining=pretraining,
-    )
-
-
-def _small_model(model: ModelConfig) -> ModelConfig:
-    sizes: tuple[tuple[float, ...], ...] = ((20.0, 36.0, 64.0),)
-    backbone = replace(model.backbone, trunk=_small_trunk(model))
-    if isinstance(backbone, FPN):
-        backbone = replace(
-            backbone, channels=48, strides=(4, 8, 16), extra_level=False, canonical_side=56.0
-        )
-        sizes = ((20.0,), (36.0,), (64.0,))
-    rpn = replace(
-        model.rpn,
-        width=model.rpn.width and model.rpn.width * 3 // 16,
-        anchors=replace(model.rpn.anchors, sizes=sizes),
-        pre_nms_train=256,
-        pre_nms_test=256,
-        post_nms_train=48,
-        post_nms_test=48,
-        anchors_per_image=128,
-    )
-    return replace(
-        model,
-        backbone=backbone,
-        rpn=rpn,
-        box_head=_small_box_head(model.box_head),
-        mask_head=_small_mask_head(model.mask_head),
-        mask_targets=_without_polygons(model.mask_targets),
-        keypoint_head=_small_keypoint_head(model.keypoint_head),
-        num_keypoints=len(KEYPOINTS),
-        detection=replace(model.detection, nms_iou=0.5),
-        num_classes=8,
-        rois_per_image=16,
-        positive_fraction=0.4,
-    )
-
-
-def _small_trunk(model: ModelConfig) -> SmallResNet:
-    """With the strides in the same convolutions; C5 at 16 in place of 32."""
-    where = model.backbone.trunk.stride_in
-    c5 = isinstance(model.backbone, C5)
-    return SmallResNet(stride_in=where, strides=(2, 2, 2, 1 if c5 else 2, 2))
-
-
-def _without_polygons(targets: AnyMaskTargets) -> AnyMaskTargets:
-    """Of bitmaps, which is what Shapes has."""
-    return MaskTargets() if isinstance(targets, PolygonTargets) else targets
-
-
-def _small_box_head(head: AnyBoxHead) -> AnyBoxHead:
-    if isinstance(head, (FCBoxHead, ConvBoxHead)):
-        head = replace(head, widths=tuple(width // 4 for width in head.widths))
-    if isinstance(head, ConvBoxHead):
-        head = replace(head, width=head.width * 3 // 16)
-    return replace(head, class_agnostic=True)
-
-
-def _small_mask_head(head: AnyMaskHead | None) -> AnyMaskHead | None:
-    if isinstance(head, FCNMaskHead):
-        return replace(head, width=head.width * 3 // 16)
-    if isinstance(head, MLPMaskHead):
-        return replace(head, widths=tuple(width // 4 for width in head.widths))
-    return None
-
-
-def _small_keypoint_head(head: KeypointHead | None) -> KeypointHead | None:
-    return head and replace(head, convs=head.convs // 2, width=head.width // 8)
-
-
 def _real(steps: int, pretraining_steps: int, augment: tuple[AnyTransform, ...]) -> Trial:
-    """The small FPN on photographs or microscopy, from dense pretraining on the same images."""
+    """The small FPN on photographs or microscopy, from dense pretraining on the same images.
+
+    That is too short for any stage to stay as it is.
+    """
     trial = small(R50_FPN)
+    trunk = replace(trial.model.backbone.trunk, trainable_stages=5)
     dense = replace(
         DensePretraining().train, steps=pretraining_steps, batch_size=8, augment=augment
     )
@@ -223,6 +107,7 @@ def _real(steps: int, pretraining_steps: int, augment: tuple[AnyTransform, ...])
         trial,
         model=replace(
             trial.model,
+            backbone=replace(trial.model.backbone, trunk=trunk),
             rpn=replace(
                 trial.model.rpn,
                 pre_nms_train=600,
@@ -232,7 +117,7 @@ def _real(steps: int, pretraining_steps: int, augment: tuple[AnyTransform, ...])
             ),
             rois_per_image=32,
         ),
-        train=replace(trial.train, steps=steps, augment=augment),
+        train=replace(trial.train, steps=steps, warmup_steps=100, augment=augment),
         pretraining=DensePretraining(train=dense),
     )
 
@@ -261,7 +146,6 @@ def _photographs(*augment: AnyTransform) -> Trial:
     return replace(trial, model=model, evaluate=EvaluateConfig(transforms=(view,)))
 
 
-SCALES = {"coco": lambda trial: trial, "small": small, "smoke": smoke}
 PRESETS = {
     "r50_c4": R50_C4,
     "r101_c4": R101_C4,

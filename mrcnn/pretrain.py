@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +74,21 @@ def coverage(
     """Which class is visible at each pixel, one-hot, background first; padding is background."""
     labels = torch.zeros(len(targets), *size, dtype=torch.long, device=targets[0].labels.device)
     for label, target in zip(labels, targets, strict=True):
-        for mask, name in zip(target.masks, target.labels, strict=True):
-            label[: mask.shape[0], : mask.shape[1]][mask] = name
-    return F.one_hot(labels, num_classes + 1).permute(0, 3, 1, 2).float()
+        for mask, name in zip(target.masks, target.labels.tolist(), strict=True):
+            label[: mask.shape[0], : mask.shape[1]].masked_fill_(mask, name)
+    covered = torch.zeros(len(targets), num_classes + 1, *size, device=labels.device)
+    return covered.scatter_(1, labels[:, None], 1.0)
 
 
 def pretraining_id(
     trunk: AnyTrunk, spec: DensePretraining, pixels: PixelFormat, data_hash: str
 ) -> str:
-    """Twelve hex digits: the folder under runs/trunks that a pretrained trunk lies in."""
-    text = json.dumps([plain(trunk), plain(spec), plain(pixels), data_hash], sort_keys=True)
+    """Twelve hex digits: the folder under runs/trunks that a pretrained trunk lies in.
+
+    Which of its stages are trained later makes no difference: here all of them are.
+    """
+    whole = plain(replace(trunk, trainable_stages=5))
+    text = json.dumps([whole, plain(spec), plain(pixels), data_hash], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -130,8 +135,8 @@ def _pretrain(
     stop: Callable[[], bool],
     device: str,
 ) -> tuple[DenseClassifier, float]:
-    num_classes = len(dataset.classes)
-    model = seeded(spec.seed, "dense", lambda: DenseClassifier(trunk.build(), num_classes)).to(
+    num_classes, whole = len(dataset.classes), replace(trunk, trainable_stages=5)
+    model = seeded(spec.seed, "dense", lambda: DenseClassifier(whole.build(), num_classes)).to(
         device
     )
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -27,6 +27,14 @@ def trial_id(trial: Trial, data_hash: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def training_id(trial: Trial, data_hash: str) -> str:
+    """The same for what decides the trained weights: trials that differ only in how a trained
+    network predicts or is scored (PREDICTION_ONLY) have one training.
+    """
+    text = json.dumps([plain(trial, identity=True, training=True), data_hash], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 @cache
 def code_id() -> str:
     """Twelve hex digits that change with any source file under mrcnn/ and kernels/."""

@@ -271,9 +271,17 @@ def roi_features(
         layer = roi_op.drawn([len(one) for one in boxes], output_size, pyramid.generators)
     if len(maps) == 1:
         return layer(maps[0], rois, output_size=output_size, spatial_scale=1 / strides[0])
-    levels = rule(rois[:, 1:], list(strides), canonical_side, pyramid.size)
+    levels = roi_levels(pyramid, rois, canonical_side, rule)
     scales = [1 / stride for stride in strides]
     return layer.of_pyramid(maps, rois, levels, output_size=output_size, spatial_scales=scales)
+
+
+def roi_levels(
+    pyramid: Pyramid, rois: Float[Tensor, "k 5"], canonical_side: float, rule: LevelRule
+) -> Int[Tensor, " k"]:
+    """Index of the level that each RoI is read from."""
+    strides = list(pyramid.strides[: pyramid.roi_levels])
+    return rule(rois[:, 1:], strides, canonical_side, pyramid.size)
 
 
 def level_by_level(

@@ -156,9 +156,10 @@ def propose(
     boxes: list[list[Tensor]] = [[] for _ in sizes]
     for level in zip(logits, deltas, anchors, strict=True):
         best, index = _ranked(spec, level[0], before)
+        chosen = level[1].take_along_dim(index[..., None], 1).flatten(0, 1)
+        decoded = spec.coder.decode(chosen, level[2][index.flatten()]).view(*index.shape, 4)
         for i, size in enumerate(sizes):
-            found = spec.coder.decode(level[1][i][index[i]], level[2][index[i]])
-            found = clip(found, size, convention)
+            found = clip(decoded[i], size, convention)
             kept = large_enough(found, spec.min_side)
             found, score = found[kept], best[i][kept]
             kept = kernels.nms(found, score, iou_threshold=spec.nms_iou)[:after]
@@ -215,11 +216,12 @@ def rpn_losses(
     all_logits, all_deltas = torch.cat(logits, 1), torch.cat(deltas, 1)
     chosen_logits, wanted_logits, errors = [], [], []
     for i, (target, generator) in enumerate(zip(targets, generators, strict=True)):
-        usable = torch.arange(len(every), device=every.device)
-        if spec.straddle is not None and sizes is not None:
-            usable = usable[inside(every, sizes[i], spec.straddle, convention)]
-        positive, negative, wanted = sampled(spec, every[usable], target, generator)
-        positive, negative = usable[positive], usable[negative]
+        if spec.straddle is None or sizes is None:
+            positive, negative, wanted = sampled(spec, every, target, generator)
+        else:
+            usable = inside(every, sizes[i], spec.straddle, convention).nonzero()[:, 0]
+            positive, negative, wanted = sampled(spec, every[usable], target, generator)
+            positive, negative = usable[positive], usable[negative]
         chosen_logits.append(all_logits[i][torch.cat([positive, negative])])
         wanted_logits.append(torch.cat([torch.ones_like(positive), torch.zeros_like(negative)]))
         errors.append(all_deltas[i][positive] - wanted)

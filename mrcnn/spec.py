@@ -19,6 +19,11 @@ CHECK_ALL_ITEMS = BeartypeConf(strategy=BeartypeStrategy.On)
 NOT_IDENTITY = {"identity": False}
 """Metadata of a field that says where something lies, not what it is: kept out of fingerprints."""
 
+PREDICTION_ONLY = {"training": False}
+"""Metadata of a field that decides how a trained network predicts or is scored, and nothing before:
+trials that differ in such fields alone can share one training.
+"""
+
 
 def vary(spec: Spec, path: str, value: Any) -> Spec:
     """A copy of `spec` with one field replaced, e.g. vary(trial, "model.roi_op", RoIPool()).
@@ -62,17 +67,23 @@ def in_words(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
-def plain(spec: Any, *, identity: bool = False) -> Any:
+def plain(spec: Any, *, identity: bool = False, training: bool = False) -> Any:
     """`spec` as JSON-ready values; a dataclass becomes a dict with its class name under "is".
 
     identity    leave out the fields that only say where something lies (NOT_IDENTITY)
+    training    leave out the fields that training does not depend on (PREDICTION_ONLY)
     """
     if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+        without = ["identity"] * identity + ["training"] * training
         every = dataclasses.fields(spec)
-        kept = [f for f in every if not identity or f.metadata.get("identity", True)]
-        fields = {f.name: plain(getattr(spec, f.name), identity=identity) for f in kept}
+        kept = [f for f in every if all(f.metadata.get(name, True) for name in without)]
+        fields = {
+            f.name: plain(getattr(spec, f.name), identity=identity, training=training) for f in kept
+        }
         return {"is": type(spec).__name__, **fields}
-    return [plain(x, identity=identity) for x in spec] if isinstance(spec, (tuple, list)) else spec
+    if isinstance(spec, (tuple, list)):
+        return [plain(x, identity=identity, training=training) for x in spec]
+    return spec
 
 
 def parse(data: Any, hint: Any, name: str = "value") -> Any:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import kernels
-from mrcnn.atomic import write_json
+from mrcnn.atomic import write_arrays, write_json
 from mrcnn.checkpoint import save_model
 from mrcnn.config import Trial
 from mrcnn.data.dataset import Dataset
@@ -30,6 +30,7 @@ from mrcnn.progress import NOTHING, Progress, Show, silent
 from mrcnn.provenance import made_by, trial_id
 from mrcnn.ranks import ALONE, Ranks
 from mrcnn.seeds import generator
+from mrcnn.trained import Training, load_training
 from mrcnn.weights.bodies import read_body
 
 
@@ -56,12 +57,16 @@ def run_trial(
     runtime: Runtime,
     show: Show = silent,
     ranks: Ranks = ALONE,
+    trained: Path | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate `trial` in the folder `out`; returns what result.json holds.
 
     runs    the folder that generated data and pretrained trunks are shared in
     ranks   the processes that do it together: rank 0 pretrains the trunk, all train and detect,
             rank 0 scores and writes. The others return an empty dict.
+    trained the model.safetensors of a trial that differs only in how a trained network predicts:
+            its weights are evaluated and nothing is trained. What the training cost is said as
+            that trial has noted it
 
     A run that was interrupted goes on at the step it had saved, with as many processes as before or
     others. Raises KeyboardInterrupt with the state saved on SIGINT, SIGTERM or the loss of
@@ -76,33 +81,63 @@ def run_trial(
         started = time.monotonic()
         backends = kernels.in_use(torch.device(runtime.device).type)
         certificate = made_by(runtime.device, backends, ranks.of)  # of the code as it is now
-        train_set, val_set = ranks.first(lambda: open_data(trial, runs), stop)
-        identity = trial_id(trial, trial.data.hash(runs / "data"))
+        data = ranks.first(lambda: open_data(trial, runs), stop)
         MaskRCNN(trial.model)  # a network that cannot be is refused before any work is done
-        weights = ranks.first(
-            lambda: initial_weights(trial, train_set, runs, show, stop, runtime.device), stop
-        )
         progress = Progress(out / "progress.jsonl" if ranks.leads else Path(os.devnull), show)
-        model = MaskRCNN(trial.model, trial.seed, weights).to(runtime.device)
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        workers = runtime.workers
-        trained_s = train(model, trial, train_set, out, identity, progress, stop, workers, ranks)
+        if trained is None:
+            model, training = _train_own(trial, data[0], out, runs, runtime, progress, stop, ranks)
+        else:
+            model, training = load_training(trained, trial, trial.data.hash(runs / "data"))
+            model = _placed(model, runtime.device)
+            if ranks.leads and trained.parent.resolve() != out.resolve():
+                (out / "model.safetensors").unlink(missing_ok=True)  # of other code, or interrupted
         ranks.same(model)
-        if ranks.leads:
-            save_model(model, trial, out / "model.safetensors", val_set.classes)
+        if ranks.leads and trained is None:
+            save_model(model, trial, out / "model.safetensors", data[1].classes)
         began = time.monotonic()
-        outcome = evaluate(model, val_set, trial, stop.checked(progress, ranks), ranks=ranks)
+        outcome = evaluate(model, data[1], trial, stop.checked(progress, ranks), ranks=ranks)
         if not ranks.leads:
             return {}
         cost = {
-            "train_s": trained_s,
-            "ms_per_step": 1e3 * trained_s / trial.train.steps,
+            "train_s": training.seconds,
+            "ms_per_step": 1e3 * training.seconds / trial.train.steps,
             "evaluate_s": time.monotonic() - began,
-            "total_s": time.monotonic() - started,
+            "total_s": time.monotonic() - started + training.before,
             "peak_memory_mb": peak_memory_mb(runtime.device),
             "parameters": sum(p.numel() for p in model.parameters()),
+            **outcome.cost,
+            **training.cost,
         }
-        return _write_result(out, outcome, cost, progress, certificate, (train_set, val_set))
+        return _write_result(out, outcome, cost, training, certificate, data)
+
+
+def _train_own(
+    trial: Trial,
+    dataset: Dataset,
+    out: Path,
+    runs: Path,
+    runtime: Runtime,
+    progress: Progress,
+    stop: "Interruptible",
+    ranks: Ranks,
+) -> tuple[MaskRCNN, Training]:
+    """The trial's own network, trained here from its initial weights or its saved state."""
+    identity = trial_id(trial, trial.data.hash(runs / "data"))
+    weights = ranks.first(
+        lambda: initial_weights(trial, dataset, runs, progress.show, stop, runtime.device), stop
+    )
+    model = _placed(MaskRCNN(trial.model, trial.seed, weights), runtime.device)
+    workers = runtime.workers
+    if ranks.leads and not (out / "resume.pt").exists():
+        progress.path.unlink(missing_ok=True)  # of a training that is done anew
+    before = progress.phase("train", trial.train.steps).seconds
+    seconds = train(model, trial, dataset, out, identity, progress, stop, workers, ranks)
+    history = progress.history("train") if ranks.leads else []
+    return model, Training(seconds=seconds, before=before, history=history, cost={})
+
+
+def _placed(model: MaskRCNN, device: str) -> MaskRCNN:
+    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def initial_weights(
@@ -246,7 +281,17 @@ class Interruptible:
         self.asked = True
 
     def __call__(self) -> bool:
-        return self.asked or (self.parent is not None and os.getppid() != self.parent)
+        return self.asked or (self.parent is not None and self._orphaned(self.parent))
+
+    def _orphaned(self, parent: int) -> bool:
+        """Whether `parent` is gone; torchrun stands between it and us, and does not watch it."""
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            return os.getppid() != parent
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
     def checked(self, show: Show, ranks: Ranks = ALONE) -> Show:
         """`show`, raising KeyboardInterrupt when it is time to stop on any rank."""
@@ -271,21 +316,24 @@ def _write_result(
     out: Path,
     outcome: Evaluation,
     cost: dict[str, float],
-    progress: Progress,
+    training: Training,
     certificate: dict[str, Any],
     data: tuple[Dataset, Dataset],
 ) -> dict[str, Any]:
     result = {
         "metrics": outcome.metrics,
         "cost": cost,
-        "history": progress.history("train"),
+        "history": training.history,
         "data": {
             "name": data[0].name,
             "train_images": len(data[0]),
             "val_images": len(data[1]),
         },
         "made_by": certificate,
+        "trained_by": training.by,
     }
+    if outcome.matches is not None:
+        write_arrays(out / "matches.npz", outcome.matches)
     write_json(out / "predictions.json", outcome.predictions)
     write_json(out / "gallery.json", outcome.gallery)
     write_json(out / "result.json", result)

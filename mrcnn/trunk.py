@@ -119,22 +119,36 @@ class SmallResNet:
     widths      channels of the stem, res2, res3, res4, res5
     strides     of the same five; (2, 2, 2, 1, 2) reads C4 at stride 8 and C5 at 16
     blocks      residual blocks per stage
+    groups      of every bottleneck's 3x3 convolution. Above 1 all stages are of bottlenecks, as in
+                ResNeXt: basic blocks have no groups
     stride_in   as in `ResNet`, for the bottlenecks of res5; basic blocks have no choice
     norm        as in `ResNet`
+    trainable_stages  as in `ResNet`; the others' statistics are constants, as with fix_statistics
 
-    Bottlenecks keep res5 affordable where it runs on every RoI (C4). Everything is trained.
+    Bottlenecks keep res5 affordable where it runs on every RoI (C4).
+    Grouped 3x3 convolutions are four times as wide as plain bottlenecks', as those of ResNeXt-101
+    32x8d are.
     """
 
     widths: tuple[int, int, int, int, int] = (24, 32, 64, 96, 160)
     strides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 2)
     blocks: int = 2
+    groups: int = 1
     stride_in: StrideIn = "3x3"
     norm: TrunkNorm = "batch"
+    trainable_stages: int = 5
 
     def __post_init__(self) -> None:
-        if min(*self.widths, *self.strides, self.blocks) < 1:
+        if not 0 <= self.trainable_stages <= 5:
+            raise ValueError(f"trainable_stages must be 0 to 5, got {self.trainable_stages}")
+        if min(*self.widths, *self.strides, self.blocks, self.groups) < 1:
             raise ValueError(
-                f"sizes must be at least 1, got {self.widths=}, {self.strides=}, {self.blocks=}"
+                f"sizes must be at least 1, got {self.widths=}, {self.strides=}, {self.blocks=}, "
+                f"{self.groups=}"
+            )
+        if any(width % self.groups for width in self.widths[1:]):
+            raise ValueError(
+                f"groups must divide the widths from res2 on, got {self.groups}, {self.widths}"
             )
 
     def build(self) -> Trunk:
@@ -145,13 +159,16 @@ class SmallResNet:
         )
         stages: list[nn.Module] = [stem]
         for i, (before, after) in enumerate(pairwise(self.widths), start=1):
-            block = self._bottleneck if i == RES5 else self._basic
+            block = self._bottleneck if i == RES5 or self.groups > 1 else self._basic
             blocks = [block(before, after, self.strides[i])]
             blocks += [block(after, after, 1) for _ in range(self.blocks - 1)]
             stages.append(nn.Sequential(*blocks))
         strides = [self.strides[0]]
         for stride in self.strides[1:]:
             strides.append(strides[-1] * stride)
+        for stage in stages[: 5 - self.trainable_stages]:
+            stage.requires_grad_(False)
+            _freeze_norms(stage)
         return Trunk(stages, strides, list(self.widths))
 
     def _basic(self, before: int, after: int, stride: int) -> nn.Module:
@@ -162,7 +179,8 @@ class SmallResNet:
     def _bottleneck(self, before: int, after: int, stride: int) -> nn.Module:
         width, shortcut = after // Bottleneck.expansion, self._shortcut(before, after, stride)
         norm = partial(norm_layer, self.norm)
-        made = Bottleneck(before, width, stride, shortcut, norm_layer=norm)
+        wide = 64 if self.groups == 1 else 256 // self.groups
+        made = Bottleneck(before, width, stride, shortcut, self.groups, wide, norm_layer=norm)
         _place_stride(made, self.stride_in)
         return made
 

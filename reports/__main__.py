@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from reports.conformance import render_conformance
-from reports.page import headlines, render
+from reports.explain import render_explain
+from reports.index import entries_of, render_index
+from reports.page import render
 from reports.publish import publish
 from reports.speed import render_speed
 from reports.study import load_study
@@ -25,6 +27,7 @@ app = typer.Typer(
       python -m reports conformance --outcomes outcomes.json --zoo zoo.json
       python -m reports speed reports/runs/speed.json reports/runs/detector.json
       python -m reports publish reports/runs/pages/roi_layer-small
+      python -m reports explain trace/
     """,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -44,13 +47,16 @@ def render_pages(
 
 
 @app.command()
-def index(pages: Annotated[Path, typer.Option(help="Where page folders lie.")] = PAGES) -> None:
-    """List every page with its findings."""
-    for folder in found(pages):
-        study = load_study(folder)
-        typer.echo(f"{study.title}\n  {folder}/report.html")
-        for sentence in headlines(study):
-            typer.echo(f"    {sentence}")
+def index(
+    pages: Annotated[Path, typer.Option(help="Where page folders lie.")] = PAGES,
+    only: Annotated[str, typer.Option(help="Pages whose names match, as '*-small'.")] = "*",
+) -> None:
+    """Write the index over all pages, and say every finding."""
+    for entry in entries_of(pages, only)[0]:
+        typer.echo(f"{entry.study.title}\n  {pages / entry.link}")
+        for finding in entry.findings:
+            typer.echo(f"    {finding.mark} {finding.sentence}")
+    typer.echo(f"wrote {render_index(pages, only)[0]}")
 
 
 @app.command()
@@ -79,6 +85,18 @@ def speed(
 ) -> None:
     """Make the page of timings: ratios to torchvision's, and what the detector gains."""
     typer.echo(f"wrote {render_speed(files, out)[0]}")
+
+
+@app.command("explain")
+def explain(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="What `python -m mrcnn trace` wrote; more are put beside the first."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder; default the trace's.")] = None,
+) -> None:
+    """Draw every stage of one image: anchors, proposals, RoIs, points, masks, what was dropped."""
+    typer.echo(f"wrote {render_explain(folders, out)}")
 
 
 @app.command("publish")

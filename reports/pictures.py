@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from reports import grids
 from reports.plot import png
 
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#FFFFFF")
@@ -34,31 +35,63 @@ def strip(galleries: Mapping[str, dict[str, Any]], images: int = 4) -> bytes | N
 
     A variant's score on an image is the mean over objects of the best mask IoU among its
     detections of the same class that score at least MIN_SCORE. "Differ most": the spread of that.
+    Where the variants read their RoIs differently, a last line shows that on one object.
     """
-    if not galleries:
+    chosen = differing(galleries, images)
+    if not chosen:
         return None
     first = next(iter(galleries.values()))
-    classes = first["classes"]
-    count = min(len(g["images"]) for g in galleries.values())
+    columns, closer = ["ground truth", *galleries], grids.telling(galleries, chosen)
+    count = len(chosen) + (closer is not None)
+    figure = Figure(figsize=(2.1 * len(columns), 2.35 * count + 0.3), layout="constrained")
+    axes_of = figure.subplots(count, len(columns), squeeze=False)
+    for line, i in zip(axes_of, chosen, strict=False):
+        panels = [truth_panel(first["images"][i], first["classes"])]
+        panels += [found_panel(g["images"][i], first["classes"]) for g in galleries.values()]
+        for axes, panel in zip(line, panels, strict=True):
+            _draw(axes, pixels(first["images"][i]), panel)
+    if closer is not None:
+        _draw_grids(axes_of[-1], galleries, closer)
+    for axes, name in zip(axes_of[0], columns, strict=True):
+        axes.set_title(name, fontsize=10)
+    return png(figure, 100)
+
+
+def enlarged(galleries: Mapping[str, dict[str, Any]], images: int = 4) -> int | None:
+    """The image whose object a strip enlarges; None if the variants read alike or do not say."""
+    return grids.telling(galleries, differing(galleries, images))
+
+
+def differing(galleries: Mapping[str, dict[str, Any]], images: int) -> list[int]:
+    """The images with objects on which the variants' scores spread most, in their order."""
+    if not galleries:
+        return []
+    first = next(iter(galleries.values()))
     spread = {}
-    for i in range(count):
+    for i in range(min(len(g["images"]) for g in galleries.values())):
         scores = [quality(g["images"][i]) for g in galleries.values()]
         if first["images"][i]["truth"]:
             spread[i] = max(scores) - min(scores)
-    chosen = sorted(sorted(spread, key=lambda i: (-spread[i], i))[:images])
-    if not chosen:
-        return None
-    columns = ["ground truth", *galleries]
-    figure = Figure(figsize=(2.1 * len(columns), 2.35 * len(chosen) + 0.3), layout="constrained")
-    grid = figure.subplots(len(chosen), len(columns), squeeze=False)
-    for axes_row, i in zip(grid, chosen, strict=True):
-        panels = [truth_panel(first["images"][i], classes)]
-        panels += [found_panel(g["images"][i], classes) for g in galleries.values()]
-        for axes, panel in zip(axes_row, panels, strict=True):
-            _draw(axes, pixels(first["images"][i]), panel)
-    for axes, name in zip(grid[0], columns, strict=True):
-        axes.set_title(name, fontsize=10)
-    return png(figure)
+    return sorted(sorted(spread, key=lambda i: (-spread[i], i))[:images])
+
+
+def _draw_grids(line: Any, galleries: Mapping[str, dict[str, Any]], i: int) -> None:
+    """One object enlarged, and over it what each variant reads of it."""
+    image = next(iter(galleries.values()))["images"][i]
+    readings = grids.of_image(galleries, i) or {}
+    grid = next(iter(readings.values()))
+    target = image["truth"][grid["object"]]
+    frame = grids.window(list(readings.values()), target["box"])
+    for axes, one in zip(line, [None, *readings.values()], strict=True):
+        grids.draw_object(axes, pixels(image), decoded(target), target["box"], frame)
+        grids.draw_cells(axes, one or grid, frame)
+        if one is None:
+            axes.set_xlabel(f"{image['name']}: exact box", fontsize=7)
+        else:
+            grids.draw_reading(axes, one)
+            axes.set_xlabel(
+                f"edges off by up to {grids.off_by(one, target['box']):.1f} px", fontsize=7
+            )
 
 
 def pixels(image: Entry) -> NDArray[np.uint8]:

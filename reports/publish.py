@@ -2,15 +2,26 @@
 
 Pictures are copied for the built-in data alone: those of other data sets are not ours to publish,
 and a page without them is rendered without a picture strip. Of several seeds the first has its
-pictures copied: a page shows no others.
+pictures copied: a page shows no others. Of the matches go along what the first metric and the
+curves of precision are made of, for all objects whatever their size: nothing on the page needs
+the rest, which weighs five times as much.
 """
 
+import io
 import shutil
+import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from reports.page import render
+import numpy as np
+from numpy.typing import NDArray
+
+from reports import matches
+from reports.page import render, write
 from reports.record import FILE
+from reports.resample import Measure, measure
 from reports.study import Row, Study
 
 OURS = "Shapes"
@@ -26,23 +37,57 @@ def publish(study: Study, target: Path) -> list[Path]:
             raise ValueError(
                 f"{row.name}: not all runs are finished, so there is nothing to publish"
             )
-    rows = tuple(_copied(row, target / "records") for row in study.rows)
-    trunk = study.pretraining_folder
-    if trunk is not None:
-        trunk = _copy(trunk, target / "records" / trunk.name, pictures=False)
-    return render(replace(study, rows=rows, pretraining_folder=trunk), target)
+    of = measure(study.metrics[0])
+    rows = tuple(_copied(row, target / "records", of) for row in study.rows)
+    trunks = tuple(_copy(trunk, target / "records" / trunk.name) for trunk in study.trunks)
+    return render(replace(study, rows=rows, trunks=trunks), target)
 
 
-def _copied(row: Row, records: Path) -> Row:
+def _copied(row: Row, records: Path, of: Measure | None) -> Row:
     folders: list[Path] = []
     for folder, record in zip(row.folders, row.finished, strict=True):
         pictures = not folders and str(record.data.get("name", "")).startswith(OURS)
-        folders.append(_copy(folder, records / record.id, pictures=pictures))
+        pictures &= (folder / "gallery.json").exists()
+        copy = _copy(folder, records / record.id, *["gallery.json"] * pictures)
+        if of is not None and (folder / matches.FILE).exists():
+            with np.load(folder / matches.FILE, allow_pickle=False) as arrays:
+                write(copy / matches.FILE, packed(reduced(dict(arrays), of)))
+        folders.append(copy)
     return replace(row, folders=tuple(folders))
 
 
-def _copy(source: Path, target: Path, *, pictures: bool) -> Path:
+def _copy(source: Path, target: Path, *more: str) -> Path:
     target.mkdir(parents=True, exist_ok=True)
-    for name in (FILE, "gallery.json") if pictures else (FILE,):
+    for name in (FILE, *more):
         shutil.copyfile(source / name, target / name)
     return target
+
+
+def reduced(arrays: Mapping[str, NDArray[Any]], of: Measure) -> dict[str, NDArray[Any]]:
+    """The matches of one kind, of objects of every size together and of the measure's size.
+
+    Scores have half as many digits: they order detections, which are kept in their order.
+    """
+    sizes = [i for i, name in enumerate(arrays["areas"]) if name in ("all", of.area)]
+    kept = {}
+    for name, array in arrays.items():
+        kind, _, part = name.partition("_")
+        if kind in matches.KINDS and kind != of.kind:
+            continue
+        if name == "areas" or (kind == of.kind and part in ("matched", "ignored", "truth")):
+            array = array[sizes]
+        kept[name] = array.astype(np.float16) if part == "score" else array
+    return kept
+
+
+def packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """As np.savez_compressed writes them, but of one date: equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, array in sorted(arrays.items()):
+            content = io.BytesIO()
+            np.save(content, array, allow_pickle=False)
+            place = zipfile.ZipInfo(f"{name}.npy")
+            place.compress_type = zipfile.ZIP_DEFLATED
+            file.writestr(place, content.getvalue(), compresslevel=9)
+    return buffer.getvalue()

@@ -22,6 +22,7 @@ class Record:
     cost      seconds, milliseconds, megabytes, counts; the unit is the name's ending
     history   one entry per noted training step
     made_by   versions, commit, device, threads: the birth certificate
+    trained_by  id of the trial whose weights this one only evaluated; None: it trained its own
     """
 
     kind: Literal["trial", "pretraining"]
@@ -34,6 +35,7 @@ class Record:
     history: tuple[Mapping[str, Any], ...] = ()
     error: str | None = None
     made_by: Mapping[str, Any] = field(default_factory=dict)
+    trained_by: str | None = None
 
     def save(self, folder: Path) -> Path:
         """Write record.json into `folder`, whole or not at all."""

@@ -44,6 +44,11 @@ class Study:
     comparable    False where ours is another data set, size or schedule than the published one
     contrasts     pairs of rows whose difference is the finding
     command       makes this page again
+    trunks        folders of the pretrained trunks that runs started from
+    table         where the published rows stand, such as "Table 2c"
+    paired        what cannot be paired across the rows, in words; empty if everything is
+    changes       published differences of rows whose own numbers are not: row, other row, values
+    looks         numbers of seeds at which the sweep could stop; empty if their number was fixed
     """
 
     title: str
@@ -59,15 +64,23 @@ class Study:
     comparable: bool
     contrasts: tuple[tuple[str, str], ...]
     command: str
-    pretraining: Record | None = None
-    pretraining_folder: Path | None = None
+    trunks: tuple[Path, ...] = ()
+    table: str = ""
+    paired: str = ""
+    changes: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
+    looks: tuple[int, ...] = ()
 
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)
 
+    @property
+    def pretrainings(self) -> list[Record]:
+        """The records of the trunks."""
+        return [record for record in map(recorded, self.trunks) if record is not None]
+
     def save(self, folder: Path) -> None:
         """study.json: all of this, the records by their place relative to `folder`."""
-        values = {k: v for k, v in vars(self).items() if k not in ("rows", "pretraining")}
+        values = {k: v for k, v in vars(self).items() if k != "rows"}
         values["rows"] = [
             {
                 "name": row.name,
@@ -77,8 +90,7 @@ class Study:
             }
             for row in self.rows
         ]
-        if self.pretraining_folder is not None:
-            values["pretraining_folder"] = os.path.relpath(self.pretraining_folder, folder)
+        values["trunks"] = [os.path.relpath(trunk, folder) for trunk in self.trunks]
         draft = folder / ".study.json.tmp"
         draft.write_text(json.dumps(values, indent=1))
         os.replace(draft, folder / "study.json")
@@ -93,13 +105,14 @@ def load_study(folder: Path) -> Study:
     try:
         values: dict[str, Any] = json.loads(path.read_text())
         rows = tuple(_row(folder, row) for row in values.pop("rows"))
-        place = values.pop("pretraining_folder", None)
+        former = values.pop("pretraining_folder", None)  # a page of the first form had one
+        trunks = values.pop("trunks", [former] if former else [])
         values["metrics"] = tuple(values["metrics"])
         values["published"] = {k: tuple(v) for k, v in values["published"].items()}
         values["contrasts"] = tuple((a, b) for a, b in values["contrasts"])
-        trunk = folder / place if place else None
-        record = recorded(trunk) if trunk else None
-        return Study(**values, rows=rows, pretraining=record, pretraining_folder=trunk)
+        values["changes"] = tuple((a, b, tuple(v)) for a, b, v in values.get("changes", ()))
+        values["looks"] = tuple(values.get("looks", ()))
+        return Study(**values, rows=rows, trunks=tuple(folder / trunk for trunk in trunks))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: not a study ({error})") from None
 

@@ -3,26 +3,34 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from reports.record import Record
-from reports.stats import Estimate, estimate, holm, p_value, paired, verdict
+from reports.resample import between_runs
+from reports.stats import Difference, adjusted, estimate, level_at, paired, verdicts
 from reports.study import Row, Study
 
 OURS, PAPER = "ours", "paper"
 UNPUBLISHED, COST = "ours, not in the paper", "cost per trial"
+MORE = ("mask boundary AP", "mask AP, boxes given", "mask IoU, boxes given")
+"""Shown wherever runs have them: the quality of the masks themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """The difference of two rows in the first metric: ours, the published one, and the verdict."""
+    """The difference of two rows in a metric: ours, the published one, and the verdict.
+
+    adjusted_p   corrected for the number of the table's contrasts and for the planned looks
+    """
 
     a: str
     b: str
-    ours: Estimate | None
+    ours: Difference | None
     published: float | None
     verdict: str
+    adjusted_p: float | None = None
 
 
 def comparison(study: Study) -> pd.DataFrame:
@@ -34,20 +42,30 @@ def comparison(study: Study) -> pd.DataFrame:
     base = study.row(study.baseline)
     both = published_metrics(study)
     rest = [m for m in study.metrics if m not in both]
+    counted = any("flops_g" in r.cost for row in study.rows for r in row.finished)
     lines = {}
     for row in study.rows:
         paper = dict(zip(study.metrics, study.published.get(row.name, ()), strict=False))
         line = {("", "runs"): runs(row)}
         line |= {(OURS, m): _mean(row.finished, m) for m in both or rest}
-        change = difference(row, base, study.metrics[0]) if row is not base else None
+        change = difference(row, base, study.metrics[0], study.looks) if row is not base else None
         line[OURS, "change"] = change.signed() if change else "-"
         for metric in both:
-            line[PAPER, metric] = f"{paper[metric]:.1f}" if metric in paper else "-"
+            known = math.isfinite(paper.get(metric, math.nan))
+            line[PAPER, metric] = f"{paper[metric]:.1f}" if known else "-"
         line |= {(UNPUBLISHED, m): _mean(row.finished, m) for m in rest if both}
+        line |= {(UNPUBLISHED, m): _mean(row.finished, m) for m in further(study)}
         line[COST, "min"] = _cost(row.finished, "total_s", 60)
         line[COST, "ms/step"] = _cost(row.finished, "ms_per_step", 1)
+        line |= {(COST, "GFLOPs"): _cost(row.finished, "flops_g", 1)} if counted else {}
         lines[row.name] = line
     return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def further(study: Study) -> list[str]:
+    """Of MORE what the study does not show by itself and any run has."""
+    records = [r for row in study.rows for r in row.finished]
+    return [m for m in MORE if m not in study.metrics and values(records, m)]
 
 
 def published_metrics(study: Study) -> tuple[str, ...]:
@@ -79,36 +97,57 @@ def _cost(records: Sequence[Record], name: str, unit: float) -> str:
     return f"{sum(found) / len(found):.2f}" if found else "-"
 
 
-def pairs(row: Row, base: Row, metric: str) -> tuple[list[float], list[float]]:
-    """The metric in both rows, of the seeds that finished in both."""
-    both = [
-        (a.metrics.get(metric, math.nan), b.metrics.get(metric, math.nan))
-        for a, b in zip(row.records, base.records, strict=True)
-        if a is not None and b is not None and a.error is None and b.error is None
+def pairs(row: Row, base: Row, metric: str) -> list[tuple[Path, float, Path, float]]:
+    """Folder and value of the metric in both rows, seed by seed, where both finished that seed."""
+    ours, theirs = _by_seed(row, metric), _by_seed(base, metric)
+    return [(*ours[seed], *theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def _by_seed(row: Row, metric: str) -> dict[int, tuple[Path, float]]:
+    found = zip(row.seeds, row.folders, row.records, strict=True)
+    finished = [(s, f, r.metrics.get(metric, math.nan)) for s, f, r in found if r and not r.error]
+    return {seed: (folder, value) for seed, folder, value in finished if math.isfinite(value)}
+
+
+def difference(row: Row, base: Row, metric: str, looks: Sequence[int] = ()) -> Difference | None:
+    """The paired change of a metric; None without a seed that both rows finished.
+
+    Over test images too if every run has its matches and the metric can be had from them.
+    looks   the numbers of seeds at which the sweep could stop
+    """
+    both = pairs(row, base, metric)
+    if not both:
+        return None
+    of_a, ours, of_b, theirs = zip(*both, strict=True)
+    noise, images = between_runs(of_a, of_b, metric)
+    level = level_at(min(len(row.seeds), len(base.seeds)), looks)
+    return paired(ours, theirs, image_variance=noise, images=images, level=level)
+
+
+def contrasts(study: Study, metric: str | None = None) -> list[Contrast]:
+    """The study's findings in a metric, by default its first, corrected for their number."""
+    of = metric or study.metrics[0]
+    rows = [(study.row(a), study.row(b)) for a, b in study.contrasts]
+    ours = [difference(a, b, of, study.looks) for a, b in rows]
+    paper = [published_change(study, a, b, of) for a, b in study.contrasts]
+    said = verdicts(ours, paper, study.looks)
+    return [
+        Contrast(a=a, b=b, ours=d, published=theirs, verdict=word, adjusted_p=p)
+        for (a, b), d, theirs, word, p in zip(
+            study.contrasts, ours, paper, said, adjusted(ours), strict=True
+        )
     ]
-    kept = [(a, b) for a, b in both if math.isfinite(a) and math.isfinite(b)]
-    return [a for a, _ in kept], [b for _, b in kept]
 
 
-def difference(row: Row, base: Row, metric: str) -> Estimate | None:
-    """The paired change of a metric; None without a seed that both rows finished."""
-    ours, theirs = pairs(row, base, metric)
-    return paired(ours, theirs) if ours else None
-
-
-def contrasts(study: Study) -> list[Contrast]:
-    """The study's findings in its first metric, corrected for their number."""
-    metric = study.metrics[0]
-    both = [pairs(study.row(a), study.row(b), metric) for a, b in study.contrasts]
-    adjusted = holm([p_value(a, b) for a, b in both])
-    found = []
-    for (a, b), (ours, theirs), p in zip(study.contrasts, both, adjusted, strict=True):
-        change = paired(ours, theirs) if ours else None
-        has = study.published.get(a) and study.published.get(b)
-        paper = round(study.published[a][0] - study.published[b][0], 1) if has else None
-        said = verdict(change, paper, p) if change else "not run"
-        found.append(Contrast(a=a, b=b, ours=change, published=paper, verdict=said))
-    return found
+def published_change(study: Study, a: str, b: str, metric: str) -> float | None:
+    """What was published for a - b; None if neither the change was, nor the metric of both."""
+    for one, other, values in study.changes:
+        if (one, other) == (a, b) and metric in study.metrics[: len(values)]:
+            return values[study.metrics.index(metric)]
+    both = [dict(zip(study.metrics, study.published.get(n, ()), strict=False)) for n in (a, b)]
+    if not all(math.isfinite(row.get(metric, math.nan)) for row in both):
+        return None
+    return round(both[0][metric] - both[1][metric], 1)
 
 
 def markdown(frame: pd.DataFrame) -> str:

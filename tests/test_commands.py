@@ -153,19 +153,31 @@ def command_of(package):
     return getattr(module, "main", None) or partial(module.command_line, module.app)
 
 
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """As `python -m PACKAGE ...` in this process: eighty processes would each load PyTorch."""
+
+    def run(package, *arguments):
+        monkeypatch.setattr(sys, "argv", ["python -m", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            command_of(package)()
+        return done.value.code, capsys.readouterr()
+
+    return run
+
+
 @pytest.mark.parametrize("bad", BAD)
-def test_bad_input_is_one_line_and_exit_code_2(place, bad, monkeypatch, capsys):
-    """As `python -m PACKAGE ...` in this process: forty processes would each load PyTorch."""
+def test_bad_input_is_one_line_and_exit_code_2(place, bad, monkeypatch, run_here):
     arguments, said = BAD[bad]
     if "train" in arguments and "--runs" not in arguments:
         arguments = (*arguments, "--runs", "runs")
+    if "train" in arguments and not {"--trial", "--data"} & {*arguments}:
+        arguments = (*arguments, "--set", "data.train=2", "--set", "data.val=2")
     monkeypatch.chdir(place)
-    monkeypatch.setattr(sys, "argv", ["python -m", *arguments[1:]])
-    with pytest.raises(SystemExit) as done:
-        command_of(arguments[0])()
-    error = capsys.readouterr().err
+    code, said_all = run_here(*arguments)
+    error = said_all.err
     lines = [line for line in error.splitlines() if not line.startswith("drawing")]
-    assert done.value.code == 2, error
+    assert code == 2, error
     assert len(lines) == 1, error
     assert lines[0].startswith("error: ")
     assert said in lines[0]
@@ -185,13 +197,13 @@ def test_what_came_before_a_bad_image_is_kept(place, tmp_path):
     assert [image["file_name"] for image in kept["images"]] == ["a.png"]
 
 
-def test_check_data_exits_with_1_when_there_are_problems(place, tmp_path):
+def test_check_data_exits_with_1_when_there_are_problems(run_here, tmp_path):
     from tests.mrcnn.data.test_coco import PROBLEMS, folder
 
     spec = folder(tmp_path, PROBLEMS["has no area"])
-    done = run("mrcnn", "check-data", spec.root)
-    assert done.returncode == 1
-    assert "train: annotation 9: its box [2, 2, 0, 8] has no area" in done.stdout
+    code, said = run_here("mrcnn", "check-data", spec.root)
+    assert code == 1
+    assert "train: annotation 9: its box [2, 2, 0, 8] has no area" in said.out
 
 
 def test_another_package_called_kernels_is_named(tmp_path):
@@ -203,7 +215,7 @@ def test_another_package_called_kernels_is_named(tmp_path):
     assert str(tmp_path / "kernels") in done.stderr
 
 
-def test_help_names_every_command():
-    shown = run("mrcnn", "--help").stdout
+def test_help_names_every_command(run_here):
+    shown = run_here("mrcnn", "--help")[1].out
     for command in ("train", "evaluate", "predict", "check-data", "export-data", "convert-weights"):
         assert command in shown

@@ -15,7 +15,7 @@ Specification
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kernels.batched_nms import reference, torchvision
+from kernels.batched_nms import reference
 from kernels.nms import check_scores, some_of
 from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 
@@ -27,7 +27,7 @@ BATCHED_NMS = Op(
     reference=reference.batched_nms,
     backends={
         "reference": Backend(forward=reference.batched_nms),
-        "torchvision": Backend(forward=torchvision.batched_nms),
+        "torchvision": Backend(forward=lazily("kernels.batched_nms.torchvision", "batched_nms")),
         "numba": Backend(
             forward=lazily("kernels.batched_nms.numba", "batched_nms"), devices=("cpu",)
         ),

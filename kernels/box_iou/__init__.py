@@ -19,7 +19,6 @@ without area, and a box with one side negative has a negative area.
 
 from jaxtyping import Float
 from torch import Tensor
-from torchvision import ops
 
 from kernels.box_iou import reference
 from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
@@ -32,7 +31,7 @@ BOX_IOU = Op(
     reference=reference.box_iou,
     backends={
         "reference": Backend(forward=reference.box_iou),
-        "torchvision": Backend(forward=lambda a, b: ops.box_iou(a, b)),
+        "torchvision": Backend(forward=lazily("torchvision.ops", "box_iou")),
         "numba": Backend(
             forward=lazily("kernels.box_iou.numba", "box_iou"),
             backward=lazily("kernels.box_iou.numba", "backward"),

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kernels.crop_masks import reference, torchvision
+from kernels.crop_masks import reference
 from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
 from kernels.rois import check_sampling
 
@@ -56,7 +56,7 @@ CROP_MASKS = Op(
     reference=reference.crop_masks,
     backends={
         "reference": Backend(forward=reference.crop_masks),
-        "torchvision": Backend(forward=torchvision.crop_masks),
+        "torchvision": Backend(forward=lazily("kernels.crop_masks.torchvision", "crop_masks")),
         "numba": Backend(
             forward=lazily("kernels.crop_masks.numba", "crop_masks"), devices=("cpu",)
         ),

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kernels.multilevel_roi_align import reference, torchvision
-from kernels.op import Backend, Op, usual_on_gpu
+from kernels.multilevel_roi_align import reference
+from kernels.op import Backend, Op, lazily, usual_on_gpu
 from kernels.roi_align import FOR_MANY
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
@@ -55,7 +55,8 @@ MULTILEVEL_ROI_ALIGN = Op(
     backends={
         "reference": Backend(forward=reference.multilevel_roi_align),
         "torchvision": Backend(
-            forward=torchvision.multilevel_roi_align, backward=torchvision.backward
+            forward=lazily("kernels.multilevel_roi_align.torchvision", "multilevel_roi_align"),
+            backward=lazily("kernels.multilevel_roi_align.torchvision", "backward"),
         ),
         **FOR_MANY,
     },

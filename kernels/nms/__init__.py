@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchvision import ops
 
 from kernels.nms import reference
 from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
@@ -45,11 +44,7 @@ NMS = Op(
     reference=reference.nms,
     backends={
         "reference": Backend(forward=reference.nms),
-        "torchvision": Backend(
-            forward=lambda boxes, scores, iou_threshold: ops.nms(
-                boxes, scores.to(boxes.dtype), iou_threshold
-            )
-        ),
+        "torchvision": Backend(forward=lazily("kernels.nms.torchvision", "nms")),
         "numba": Backend(forward=lazily("kernels.nms.numba", "nms"), devices=("cpu",)),
         **on_gpu("nms"),
     },

@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
-from kernels.paste_masks import reference, torchvision
+from kernels.paste_masks import reference
 
 
 def bitmaps(masks: Tensor, size: Sequence[int], threshold: float | None, **_: Any) -> Tensor:
@@ -51,7 +51,7 @@ PASTE_MASKS = Op(
     reference=reference.paste_masks,
     backends={
         "reference": Backend(forward=reference.paste_masks),
-        "torchvision": Backend(forward=torchvision.paste_masks),
+        "torchvision": Backend(forward=lazily("kernels.paste_masks.torchvision", "paste_masks")),
         "numba": Backend(
             forward=lazily("kernels.paste_masks.numba", "paste_masks"), devices=("cpu",)
         ),

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
-from kernels.roi_align import reference, torchvision
+from kernels.roi_align import reference
 from kernels.roi_align.one_level import one_level
 from kernels.rois import check_rois, check_sampling, check_values, pair, pooled
 
@@ -49,7 +49,10 @@ ROI_ALIGN = Op(
     reference=reference.roi_align,
     backends={
         "reference": Backend(forward=reference.roi_align),
-        "torchvision": Backend(forward=torchvision.roi_align, backward=torchvision.backward),
+        "torchvision": Backend(
+            forward=lazily("kernels.roi_align.torchvision", "roi_align"),
+            backward=lazily("kernels.roi_align.torchvision", "backward"),
+        ),
         **{name: one_level(many) for name, many in FOR_MANY.items()},
     },
     default={"cpu": "numba", "cuda": usual_on_gpu("torchvision")},

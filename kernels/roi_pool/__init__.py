@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.op import Backend, Op, lazily, on_gpu, usual_on_gpu
-from kernels.roi_pool import reference, torchvision
+from kernels.roi_pool import reference
 from kernels.rois import check_rois, check_values, pair, pooled
 
 ROI_POOL = Op(
@@ -31,7 +31,10 @@ ROI_POOL = Op(
     reference=reference.roi_pool,
     backends={
         "reference": Backend(forward=reference.roi_pool),
-        "torchvision": Backend(forward=torchvision.roi_pool, backward=torchvision.backward),
+        "torchvision": Backend(
+            forward=lazily("kernels.roi_pool.torchvision", "roi_pool"),
+            backward=lazily("kernels.roi_pool.torchvision", "backward"),
+        ),
         "numba": Backend(
             forward=lazily("kernels.roi_pool.numba", "roi_pool"),
             backward=lazily("kernels.roi_pool.numba", "backward"),

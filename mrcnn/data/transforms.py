@@ -132,7 +132,8 @@ class Dihedral:
         example = mirrored(example) if mirror else example
         for _ in range(quarters):
             example = transposed(mirrored(example))
-        return example
+        targets = replace(example.targets, masks=example.targets.masks.contiguous())
+        return replace(example, image=example.image.contiguous(), targets=targets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,24 +305,22 @@ def mirrored(example: Example) -> Example:
 
 
 def transposed(example: Example) -> Example:
-    """Rows and columns exchanged: a mirror along the diagonal."""
+    """Rows and columns exchanged: a mirror along the diagonal. Pixels are not moved in memory."""
     keypoints = example.targets.keypoints
     targets = replace(
         example.targets,
         boxes=example.targets.boxes[:, [1, 0, 3, 2]],
-        masks=example.targets.masks.mT.contiguous(),
+        masks=example.targets.masks.mT,
         keypoints=None if keypoints is None else keypoints[..., [1, 0, 2]],
         polygons=reshaped(example.targets, lambda corners: corners.flip(1)),
     )
-    return replace(example, image=example.image.mT.contiguous(), targets=targets)
+    return replace(example, image=example.image.mT, targets=targets)
 
 
 def boxes_of(masks: Shaped[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
     """Boxes that just hold each mask; zeros for an empty mask."""
-    boxes = torch.zeros(len(masks), 4)
-    for box, mask in zip(boxes, masks, strict=True):
-        rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-        if len(rows):
-            ends = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-            box[:] = torch.stack(ends).float()
-    return boxes
+    seen = masks.bool().view(torch.uint8)  # whose maximum is ten times as fast as any()
+    columns, rows = seen.amax(1), seen.amax(2)
+    first = [side.argmax(1) for side in (columns, rows)]
+    last = [side.shape[1] - side.flip(1).argmax(1) for side in (columns, rows)]
+    return torch.stack([*first, *last], 1).float() * rows.amax(1)[:, None]

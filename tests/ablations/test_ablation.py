@@ -49,7 +49,7 @@ def test_tables_that_make_no_sense_are_refused():
     ablation = named("roi_layer")
     with pytest.raises(ValueError, match="baseline"):
         replace(ablation, values={"RoIPool, max": RoIPool()}, published={}, contrasts=())
-    with pytest.raises(ValueError, match="do not exist"):
+    with pytest.raises(ValueError, match="did you mean 'RoIPool, max'"):
         replace(ablation, published={"RoIPol": (1.0,)})
     with pytest.raises(ValueError, match="no field|did you mean"):
         replace(ablation, field="model.roi_opp")

@@ -7,11 +7,14 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 import kernels
+from kernels.__main__ import app
+from kernels.command import command_line
 from kernels.conformance.checks import ORACLES, checks_of
 from kernels.conformance.declaration import Kernel, declared_in
 from kernels.conformance.engine import check_kernel, watched
@@ -20,6 +23,7 @@ from kernels.conformance.own import own
 from kernels.conformance.repro import explained, found
 from kernels.conformance.results import as_junit, summary
 from kernels.conformance.selection import chosen
+from kernels.conformance.worker import in_process
 
 IOU = kernels.operators()["box_iou"]
 CUDA = """
@@ -126,6 +130,19 @@ def command(*words, **environment):
     )
 
 
+@pytest.fixture
+def command_here(monkeypatch, capsys):
+    """`python -m kernels` in this process, which has loaded PyTorch: exit code and output."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["python -m kernels", *map(str, words)])
+        with pytest.raises(SystemExit) as done:
+            command_line(app)
+        return done.value.code, capsys.readouterr().out
+
+    return run
+
+
 def test_a_declaration_gives_one_kernel_for_each_lane(theirs):
     titles = [k.title for k in declared_in(theirs)]
     assert titles[:3] == ["right[emulated]", "right[gpu]", "right[gpu+sanitizer]"]
@@ -203,16 +220,16 @@ def test_a_lane_that_needs_a_worker_is_not_run_without_one(theirs):
                 list(check_kernel(here, names=["values"], isolate=False))
 
 
-def test_a_cuda_file_is_emulated_and_what_it_does_wrong_is_found(theirs):
+def test_a_cuda_file_is_emulated_and_what_it_does_wrong_is_found(theirs, command_here):
     options = ("--lane", "emulated", "--check", "values", "--profile", "quick")
-    done = command("check", theirs, "--backend", "bounds", *options)
-    assert done.returncode == 1, done.stderr
-    assert "box_iou/bounds[emulated]/float32/values: failed: raised Fault: iou:" in done.stdout
-    again = re.search(r"repro '(\S+)'", done.stdout)[1]
+    code, said = command_here("check", theirs, "--backend", "bounds", *options)
+    assert code == 1, said
+    assert "box_iou/bounds[emulated]/float32/values: failed: raised Fault: iou:" in said
+    again = re.search(r"repro '(\S+)'", said)[1]
     assert again.startswith("box_iou/bounds[emulated]/float32/values@")
-    replayed = command("repro", again, "--kernels", theirs)
-    assert replayed.returncode == 1
-    assert "Fault" in replayed.stdout
+    code, said = command_here("repro", again, "--kernels", theirs)
+    assert code == 1
+    assert "Fault" in said
 
 
 def test_a_result_that_hangs_on_the_order_of_threads_is_found(theirs):
@@ -313,14 +330,45 @@ FEW = (*ORACLES, "gradient", "empty")
 OURS = [k for k in own() if k.lane in ("emulated", "interpreter")]
 
 
+def few_checks(kernel):
+    """(how many of a few checks in one dtype passed, what is said of those that did not)."""
+    names = [c.name for c in checks_of(kernel.operator) if c.name in FEW]
+    few = {"profile": "quick", "names": names, "dtypes": ["float32"]}
+    outcomes = list(check_kernel(kernel, call=in_process(kernel), **few))
+    bad = [explained(o, None) for o in outcomes if o.bad]
+    return sum(o.verdict == "passed" for o in outcomes), bad
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory):
+    """What the few checks find of all that is interpreted, from one process that interprets."""
+    out = tmp_path_factory.mktemp("interpreted") / "found.json"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.kernels.test_lanes", str(out)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(out.read_text())
+
+
 @pytest.mark.parametrize(
     "kernel",
     [pytest.param(k, id=f"{k.operator}-{k.title}", marks=pytest.mark.lane(k.lane)) for k in OURS],
 )
-def test_our_gpu_code_is_right_on_a_cpu(kernel):
-    """A few checks in one dtype; `python -m kernels check` has the rest."""
+def test_our_gpu_code_is_right_on_a_cpu(kernel, request):
+    """A few checks in one dtype, without a worker; `python -m kernels check` has the rest."""
     assert kernel.missing is None
-    names = [c.name for c in checks_of(kernel.operator) if c.name in FEW]
-    outcomes = list(check_kernel(kernel, profile="quick", names=names, dtypes=["float32"]))
-    assert not [explained(o, None) for o in outcomes if o.bad]
-    assert sum(o.verdict == "passed" for o in outcomes) >= 2
+    if kernel.lane == "interpreter":
+        passed, bad = request.getfixturevalue("interpreted")[kernel.origin]
+    else:
+        passed, bad = few_checks(kernel)
+    assert not bad
+    assert passed >= 2
+
+
+if __name__ == "__main__":
+    rows = {k.origin: few_checks(k) for k in OURS if k.lane == "interpreter"}
+    Path(sys.argv[1]).write_text(json.dumps(rows))

@@ -65,10 +65,11 @@ def test_every_swap_trains_and_predicts(base, op, loss, head, agnostic):
     losses = model.losses(images, targets, [generator(0)] * len(targets))
     assert set(losses) == {"objectness", "proposal box", "class", "box", "mask"}
     torch.stack(list(losses.values())).sum().backward()
-    without = [
+    without = {
         n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()
-    ]
-    assert not without
+    }
+    assert without == {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert {n.split(".")[3] for n in without} == {"0", "1"}  # the stem and res2
     found = model.eval().predict(images)
     side = model.config.mask_size
     assert [one.mask_probabilities.shape[1:] for one in found] == [(side, side)] * 2

@@ -17,6 +17,7 @@ from mrcnn.presets import R50_FPN, at_scale
 from mrcnn.ranks import ALONE, Ranks, own_device
 from mrcnn.spec import plain, vary
 from mrcnn.train import Runtime, refuse_uneven, run_trial
+from tests.mrcnn.test_norms import same_as_the_whole_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m")
@@ -104,6 +105,17 @@ def test_two_processes_evaluate_as_one(found):
     assert json.dumps(by_two) == json.dumps(by_one)
 
 
+def test_norm_sync_is_batch_norm_of_all_processes_images(found):
+    """norm "sync" in two processes on a CPU; "batch" there is not the same, which is seen."""
+    halves = {
+        kind: [[torch.tensor(values) for values in half[kind]] for half in found["norms"]]
+        for kind in ("sync", "batch")
+    }
+    same_as_the_whole_batch(halves["sync"])
+    with pytest.raises(AssertionError):
+        same_as_the_whole_batch(halves["batch"])
+
+
 def rank_pid(process, rank):
     """The process that torchrun started as a rank, once it is there."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -145,6 +157,7 @@ def test_rank_0_alone_writes_and_the_record_says_how_many_processes(found):
     assert set(files) == {
         "model.safetensors",
         "predictions.json",
+        "matches.npz",
         "gallery.json",
         "result.json",
         "progress.jsonl",

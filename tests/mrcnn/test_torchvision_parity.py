@@ -110,12 +110,13 @@ def pair(builder):
 @torch.no_grad()
 def level_the_classes(model, images):
     """Biases under which no class is likelier than another: random weights favour one or two."""
-    scores = model.roi_heads.box_predictor.cls_score
-    seen = []
-    hook = scores.register_forward_hook(lambda *call: seen.append(call[2]))
-    model([image / 255 for image in images])
-    hook.remove()
-    scores.bias -= seen[0].mean(0)
+    given, _ = model.transform([image / 255 for image in images])
+    maps = model.backbone(given.tensors)
+    proposals, _ = model.rpn(given, maps)
+    heads = model.roi_heads
+    pooled = heads.box_roi_pool(maps, proposals, given.image_sizes)
+    scores, _ = heads.box_predictor(heads.box_head(pooled))
+    heads.box_predictor.cls_score.bias -= scores.mean(0)
 
 
 def smooth_noise(height, width, g):
@@ -172,23 +173,38 @@ def compare_features(both):
     theirs, ours = network_images(both)
     close(ours.pixels, theirs.tensors, 1e-5)
     with torch.no_grad():
-        expected = list(their_maps(both, theirs).values())
         found = both.ours.backbone(ours.pixels).maps
+    expected = list(their_stages(both)["maps"].values())
     assert len(found) == len(expected) == 5
     for mine, other in zip(found, expected, strict=True):
         close(mine, other, 1e-4 * float(other.abs().max()))
-    return theirs, ours
 
 
-def their_maps(both, theirs):
-    return both.once("maps", lambda: both.theirs.backbone(theirs.tensors))
+def their_stages(both):
+    """What torchvision's network has at each stage, from one run from images to detections."""
+
+    def compute():
+        kept, model = {}, both.theirs
+        hooks = [
+            model.backbone.register_forward_hook(lambda *call: kept.update(maps=call[2])),
+            model.rpn.register_forward_hook(lambda *call: kept.update(proposals=call[2][0])),
+            model.roi_heads.register_forward_hook(  # whose dicts the last step changes
+                lambda *call: kept.update(detections=[dict(one) for one in call[2][0]])
+            ),
+        ]
+        with torch.no_grad():
+            kept["end to end"] = model([image / 255 for image in both.images])
+        for hook in hooks:
+            hook.remove()
+        return kept
+
+    return both.once("stages", compute)
 
 
 @torch.no_grad()
 def compare_proposals(both):
-    theirs, ours = network_images(both)
-    features = their_maps(both, theirs)
-    expected, _ = both.once("proposals", lambda: both.theirs.rpn(theirs, features))
+    _, ours = network_images(both)
+    expected = their_stages(both)["proposals"]
     pyramid = both.ours.backbone(ours.pixels)
     found = propose(
         both.ours.config.rpn,
@@ -206,15 +222,14 @@ def compare_proposals(both):
         for box in alone:  # only NMS on the edge of its threshold explains one
             edge = (kernels.box_iou(box[None], torch.cat([mine, other])) - 0.7).abs().min()
             assert float(edge) < 1e-4, f"no near-tie explains {box.tolist()}"
-    return pyramid, features, expected, theirs, ours
+    return pyramid, expected, ours
 
 
 @torch.no_grad()
 def compare_detections(both):
     """From torchvision's proposals: the boxes, scores and masks of both."""
-    pyramid, features, proposals, theirs, ours = compare_proposals(both)
-    given = features, proposals, theirs.image_sizes
-    expected, _ = both.once("detections", lambda: both.theirs.roi_heads(*given))
+    pyramid, proposals, ours = compare_proposals(both)
+    expected = their_stages(both)["detections"]
     found = both.ours.detect_masks(pyramid, both.ours.detect(pyramid, proposals, ours.sizes))
     found = both.ours.detect_keypoints(pyramid, found)
     for mine, other in zip(found, expected, strict=True):
@@ -254,7 +269,7 @@ def aligned(mine, boxes, labels):
 
 @torch.no_grad()
 def compare_end_to_end(both):
-    expected = both.once("end to end", lambda: both.theirs([i / 255 for i in both.images]))
+    expected = their_stages(both)["end to end"]
     found = detect(both.ours, both.images, trial_of(both))
     for mine, other, image in zip(found, expected, both.images, strict=True):
         compare_found(mine, other["boxes"], other["scores"], other["labels"])

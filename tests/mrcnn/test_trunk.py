@@ -205,6 +205,18 @@ def test_small_trunks_have_the_same_choices():
     assert [m.shape[-1] for m in trunk(image())] == [32, 16, 8, 4, 2]
 
 
+@pytest.mark.parametrize("count", [5, 3, 0])
+def test_small_stages_that_are_not_trained_stay_as_they_are(count):
+    """Weights and statistics alike; the others' statistics follow the batches."""
+    trunk = SmallResNet(trainable_stages=count).build().train()
+    trained = {n.split(".")[1] for n, p in trunk.named_parameters() if p.requires_grad}
+    before = {n: b.clone() for n, b in trunk.named_buffers() if n.endswith("running_mean")}
+    trunk(image())
+    after = dict(trunk.named_buffers())
+    moved = {n.split(".")[1] for n, b in before.items() if not torch.equal(b, after[n])}
+    assert trained == moved == set("01234"[5 - count :])
+
+
 def test_the_norm_changes_no_other_weight():
     """Convolutions of one seed are equal under every norm: trials differ in the norm alone."""
     made = []
@@ -228,3 +240,8 @@ def test_the_norm_changes_no_other_weight():
 def test_trunks_that_cannot_be_are_refused(bad):
     with pytest.raises(ValueError, match="must be"):
         ResNet(**bad)
+
+
+def test_a_small_trunk_has_five_stages_to_train():
+    with pytest.raises(ValueError, match="trainable_stages must be 0 to 5, got 6"):
+        SmallResNet(trainable_stages=6)

@@ -20,6 +20,7 @@ from mrcnn.progress import Progress, silent
 from mrcnn.ranks import ALONE, joined
 from mrcnn.spec import vary
 from mrcnn.train import Runtime, run_trial, train
+from tests.mrcnn.test_norms import half_of_the_batch
 
 FROZEN = vary(at_scale(R50_FPN, "smoke"), "model.backbone.trunk.norm", "frozen")
 TRIAL = replace(FROZEN, train=replace(FROZEN.train, optimiser=SGD(rate=0.002)))
@@ -138,6 +139,7 @@ def main(out):
         found["resumed"] = resumed(ranks, out)
         found["without positives"] = without_positives(ranks)
         found["unlike"] = unlike(ranks)
+        found["norms"] = ranks.gathered(half_of_the_batch(ranks.rank))
         found["evaluated"] = evaluated(ranks)
         found["finished"] = ranks.gathered(finished(ranks, out))
         if ranks.leads:

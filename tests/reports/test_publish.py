@@ -2,11 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from reports.matches import load_matches
 from reports.page import render
-from reports.publish import publish
+from reports.publish import packed, publish, reduced
+from reports.resample import Measure, ap
 from reports.study import load_study
+from reports.table import contrasts
+from tests.reports import made
 from tests.reports.made import record, study
 
 
@@ -30,6 +35,35 @@ def test_pictures_of_other_data_stay_behind(tmp_path):
     assert not list((tmp_path / "out").glob("**/gallery.json"))
     assert not (tmp_path / "out/pictures.png").exists()
     assert (tmp_path / "out/effects.png").exists()
+
+
+def test_matches_are_published_as_far_as_the_page_needs_them(tmp_path):
+    whole = made.whole_study(tmp_path / "runs")
+    publish(whole, tmp_path / "out")
+    assert "precision-recall.png" in {p.name for p in (tmp_path / "out").iterdir()}
+    again = load_study(tmp_path / "out")
+    assert contrasts(again)[0].ours == contrasts(whole)[0].ours
+    assert contrasts(again)[0].ours.images > 0
+    before, after = (load_matches(one.rows[0].folders[0]) for one in (whole, again))
+    assert (after.areas, list(after.kinds)) == (("all",), ["mask"])
+    assert ap(after, "mask", [1] * 6) == ap(before, "mask", [1] * 6)
+
+
+def test_a_first_metric_of_one_size_keeps_that_size(tmp_path):
+    made.save_matches(tmp_path)
+    with np.load(tmp_path / "matches.npz") as arrays:
+        small = reduced(dict(arrays), Measure("box", "small"))
+    assert small["areas"].tolist() == ["all", "small"]
+    assert small["box_matched"].shape == (2, 10, 40)
+    assert not [name for name in small if name.startswith("mask")]
+
+
+def test_equal_matches_are_packed_to_equal_bytes(tmp_path):
+    arrays = {"b": np.arange(3), "a": np.zeros((2, 2))}
+    assert packed(arrays) == packed(dict(reversed(arrays.items())))
+    (tmp_path / "some.npz").write_bytes(packed(arrays))
+    with np.load(tmp_path / "some.npz") as back:
+        assert back["b"].tolist() == [0, 1, 2]
 
 
 def test_half_a_study_is_not_published(tmp_path):

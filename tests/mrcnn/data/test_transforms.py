@@ -100,6 +100,14 @@ def test_keypoints_stay_on_their_pixels(examples, name):
                 assert float((window.float() - one[:, None]).abs().amax(0).min()) < 60
 
 
+def test_boxes_of_masks_by_hand():
+    """The smallest around what is set, holes and all; zeros for an empty mask."""
+    masks = torch.zeros(3, 4, 6, dtype=torch.bool)
+    masks[0, 1, 2] = masks[0, 3, 5] = masks[2, 0, 0] = True
+    assert boxes_of(masks).tolist() == [[2, 1, 6, 4], [0, 0, 0, 0], [0, 0, 1, 1]]
+    assert boxes_of(masks[:0]).shape == (0, 4)
+
+
 def test_two_mirrors_and_four_quarters_are_nothing(examples):
     def same(a, b):
         return (
