@@ -86,9 +86,7 @@ class Runner:
             for cell in todo:
                 if waiting.source(cell) is None:
                     needed.setdefault((cell.trial.data, self._trunk(cell)), cell)
-            for cell in needed.values():
-                if not self.budget.over:
-                    self._prepare(cell, interrupted)
+            self._prepare(list(needed.values()), interrupted)
             return self._work(waiting, times_of(cells), interrupted)
 
     def _work(self, waiting: Waiting, times: Times, interrupted: Callable[[], bool]) -> Outcome:
@@ -191,34 +189,61 @@ class Runner:
     def _trunk(self, cell: Cell) -> Path | None:
         return trunk_folder(cell.trial, self.runs) if cell.trial.pretraining else None
 
-    def _prepare(self, cell: Cell, interrupted: Callable[[], bool]) -> None:
-        """Draw the data and pretrain the trunk that the cell needs, unless they are there."""
-        for split in ("train", "val"):
-            cell.trial.data.open(split, self.runs / "data")  # type: ignore[arg-type]
-        folder = self._trunk(cell)
-        if folder is None:
+    def _prepare(self, cells: Sequence[Cell], interrupted: Callable[[], bool]) -> None:
+        """Draw the data and pretrain the trunks that cells need, unless they are there: as many
+        trunks at a time as trials.
+        """
+        missing: dict[Path, Cell] = {}
+        for cell in cells:
+            for split in ("train", "val"):
+                cell.trial.data.open(split, self.runs / "data")  # type: ignore[arg-type]
+            folder = self._trunk(cell)
+            if folder is None:
+                continue
+            if (folder / "trunk.safetensors").exists() and (folder / "result.json").exists():
+                pretraining_record(folder)
+            else:
+                missing.setdefault(folder, cell)
+        if not missing:
             return
-        if (folder / "trunk.safetensors").exists() and (folder / "result.json").exists():
-            pretraining_record(folder)
-            return
-        self.watch.say("pretraining the trunk, once for all rows that start from it")
-        job = self.setting.pretraining(cell, self.runs, self.engine.threads)
-        handle = self.engine.start(job)
-        while (code := handle.poll()) is None:
-            self.watch.show({"pretraining": handle.progress()}, 0, 1, "")
+        count = f"{len(missing)} trunks" if len(missing) > 1 else "a trunk"
+        self.watch.say(f"pretraining {count}, once for all rows that start from it")
+        at_once = min(self.engine.jobs, len(missing))
+        threads = max(1, self.engine.threads // at_once)
+        waiting, running = list(missing.items()), dict[Path, Handle]()
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                folder, cell = waiting.pop(0)
+                job = self.setting.pretraining(cell, self.runs, threads)
+                running[folder] = self.engine.start(job)
+            self._pretrained(running)
+            notes = {f"pretraining {f.name[:4]}": h.progress() for f, h in running.items()}
+            done = len(missing) - len(waiting) - len(running)
+            self.watch.show(notes, done, len(missing), "")
             if interrupted() or self.budget.over:
-                end([handle])
-                handle.close()
+                end(list(running.values()))
+                for handle in running.values():
+                    handle.close()
                 if interrupted():
                     raise KeyboardInterrupt
                 return
-            time.sleep(POLL_S)
-        handle.close()
-        if code != 0:
-            words = last_words(folder).strip().splitlines()
-            raise ValueError(f"pretraining failed: {words[-1] if words else 'without a word'}")
-        record = pretraining_record(folder)
-        self.watch.say(f"pretrained in {record.cost['train_s']:.0f} s")
+            time.sleep(POLL_S if running else 0)
+
+    def _pretrained(self, running: dict[Path, Handle]) -> None:
+        """Make the records of the trunks that are ready. Raises ValueError if one failed."""
+        for folder, handle in list(running.items()):
+            code = handle.poll()
+            if code is None:
+                continue
+            running.pop(folder).close()
+            if code != 0:
+                end(list(running.values()))
+                for other in running.values():
+                    other.close()
+                words = last_words(folder).strip().splitlines()
+                raise ValueError(f"pretraining failed: {words[-1] if words else 'without a word'}")
+            seconds = pretraining_record(folder).cost["train_s"]
+            self.watch.say(f"pretrained {folder.name[:4]} in {seconds:.0f} s")
 
 
 def weighed(waiting: Waiting) -> dict[str, float]:

@@ -33,10 +33,12 @@ def filled(sweep: Sweep, wish: Wish, budget: Budget) -> Outcome:
 
 
 def written(sweep: Sweep) -> Iterator[Path]:
-    """Write the page of each ablation of the sweep, and the index over all pages there are."""
+    """Write the page of each ablation of the sweep, and the index over all pages there are; the
+    HTML file of each, beside which its other files lie.
+    """
     for name in sweep.names:
-        yield from render(sweep.study(name), sweep.page(name))
-    yield from render_index(sweep.runs / "pages")
+        yield render(sweep.study(name), sweep.page(name))[0]
+    yield render_index(sweep.runs / "pages")[0]
 
 
 def leftover(sweep: Sweep, left: Sequence[Cell], jobs: int) -> str:
