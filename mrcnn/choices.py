@@ -309,7 +309,7 @@ CHOICES = (
         (
             "augmented::masks_are_the_mean_of_all_views",
             "augmented::boxes_of_all_views_compete_by_hand",
-            "evaluate::pose_score_box_or_keypoints",
+            "scoring::pose_score_box_or_keypoints",
         ),
     ),
 )

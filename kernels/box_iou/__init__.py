@@ -31,7 +31,7 @@ BOX_IOU = Op(
     reference=reference.box_iou,
     backends={
         "reference": Backend(forward=reference.box_iou),
-        "torchvision": Backend(forward=lazily("torchvision.ops", "box_iou")),
+        "torchvision": Backend(forward=lazily("kernels.box_iou.torchvision", "box_iou")),
         "numba": Backend(
             forward=lazily("kernels.box_iou.numba", "box_iou"),
             backward=lazily("kernels.box_iou.numba", "backward"),
