@@ -9,11 +9,11 @@ from pathlib import Path
 from ablations.budget import PHASES, Budget, Times, share, time_left, times_of
 from ablations.grid import Cell
 from ablations.job import STOPPED, Engine, Handle
-from ablations.outcome import adopt, last_words, pretraining_record, recorded
+from ablations.outcome import adopt, recorded
 from ablations.setting import Setting
 from ablations.sharing import Waiting, in_turn, trainings
+from ablations.trunks import Trunks
 from ablations.watch import Watch
-from mrcnn.train import trunk_folder
 from reports.record import Record
 
 POLL_S = 0.25
@@ -82,46 +82,83 @@ class Runner:
         found = trainings(self.runs, accept_old_code=self.accept_old_code)
         waiting = Waiting(todo, found)
         with deferred_interrupt() as interrupted:
-            needed: dict[object, Cell] = {}
-            for cell in todo:
-                if waiting.source(cell) is None:
-                    needed.setdefault((cell.trial.data, self._trunk(cell)), cell)
-            self._prepare(list(needed.values()), interrupted)
-            return self._work(waiting, times_of(cells), interrupted)
+            training = [cell for cell in todo if waiting.source(cell) is None]
+            for data in dict.fromkeys(cell.trial.data for cell in training):
+                for split in ("train", "val"):
+                    data.open(split, self.runs / "data")  # type: ignore[arg-type]
+            trunks = Trunks.of(training, self.runs)
+            return self._work(waiting, trunks, times_of(cells), interrupted)
 
-    def _work(self, waiting: Waiting, times: Times, interrupted: Callable[[], bool]) -> Outcome:
+    def _work(
+        self, waiting: Waiting, trunks: Trunks, times: Times, interrupted: Callable[[], bool]
+    ) -> Outcome:
         outcome, running = Outcome(), list[Running]()
         total, began = len(waiting.cells), time.monotonic()
         weights = weighed(waiting)
-        everything = sum(weights.values())
-
-        def fits(cell: Cell) -> bool:
-            trained = waiting.source(cell) is not None
-            return self.budget.allows(times.expected(cell, trained=trained))
-
+        if trunks.missing:
+            count = f"{len(trunks.missing)} trunks" if len(trunks.missing) > 1 else "a trunk"
+            self.watch.say(f"pretraining {count}, once for all rows that start from it")
         while waiting.cells or running:
-            while len(running) < self.engine.jobs and not interrupted():
-                cell = waiting.take(fits)
-                if cell is None:
+            while not interrupted() and not self.budget.over:
+                if not self._start_next(running, waiting, trunks, times):
                     break
-                running.append(self._start(cell, waiting))
-            if not running and not interrupted():
+            if not running and not trunks.running and not interrupted():
                 break  # the rest would not end in time
             if interrupted() or self.budget.over:
+                end(trunks.handles)
+                for handle in trunks.handles:
+                    handle.close()
                 outcome.left += self._stop(running, waiting, outcome)
                 if interrupted():
                     raise KeyboardInterrupt
                 break
             self._collect(running, waiting, times, outcome)
+            self._collect_trunks(running, trunks)
             notes = {one.cell.id: one.handle.progress() for one in running}
             ahead = sum(weights[cell.id] for cell in waiting.cells)
             ahead += sum(weights[id] * (1 - share(note)) for id, note in notes.items())
+            everything = sum(weights.values())
             left = time_left(began, everything - ahead, everything)
-            named = {one.name: notes[one.cell.id] for one in running}
+            named = trunks.progress() | {one.name: notes[one.cell.id] for one in running}
             self.watch.show(named, total - len(waiting.cells) - len(running), total, left)
-            time.sleep(POLL_S if running else 0)
+            time.sleep(POLL_S if running or trunks.running else 0)
         outcome.left += waiting.cells
         return outcome
+
+    def _start_next(
+        self, running: list[Running], waiting: Waiting, trunks: Trunks, times: Times
+    ) -> bool:
+        """Start a trunk, or else a cell whose trunk is there, if a place is free; whether it did.
+
+        Trunks come first: cells wait for them.
+        """
+        if len(running) + len(trunks.running) >= self.engine.jobs:
+            return False
+        if trunks.missing:
+            trunks.start(self.engine, self.setting)
+            return True
+
+        def fits(cell: Cell) -> bool:
+            trained = waiting.source(cell) is not None
+            here = trained or trunks.ready(cell)
+            return here and self.budget.allows(times.expected(cell, trained=trained))
+
+        cell = waiting.take(fits)
+        if cell is not None:
+            running.append(self._start(cell, waiting))
+        return cell is not None
+
+    def _collect_trunks(self, running: list[Running], trunks: Trunks) -> None:
+        """Say which trunks are ready. If one failed, all else is stopped, with its state saved."""
+        try:
+            for record in trunks.collect():
+                self.watch.say(f"pretrained {record.id[:4]} in {record.cost['train_s']:.0f} s")
+        except ValueError:
+            handles = [*trunks.handles, *(one.handle for one in running)]
+            end(handles)
+            for handle in handles:
+                handle.close()
+            raise
 
     def _start(self, cell: Cell, waiting: Waiting) -> Running:
         source = waiting.source(cell)
@@ -185,65 +222,6 @@ class Runner:
             one.handle.close()
         running.clear()
         return left
-
-    def _trunk(self, cell: Cell) -> Path | None:
-        return trunk_folder(cell.trial, self.runs) if cell.trial.pretraining else None
-
-    def _prepare(self, cells: Sequence[Cell], interrupted: Callable[[], bool]) -> None:
-        """Draw the data and pretrain the trunks that cells need, unless they are there: as many
-        trunks at a time as trials.
-        """
-        missing: dict[Path, Cell] = {}
-        for cell in cells:
-            for split in ("train", "val"):
-                cell.trial.data.open(split, self.runs / "data")  # type: ignore[arg-type]
-            folder = self._trunk(cell)
-            if folder is None:
-                continue
-            if (folder / "trunk.safetensors").exists() and (folder / "result.json").exists():
-                pretraining_record(folder)
-            else:
-                missing.setdefault(folder, cell)
-        if not missing:
-            return
-        count = f"{len(missing)} trunks" if len(missing) > 1 else "a trunk"
-        self.watch.say(f"pretraining {count}, once for all rows that start from it")
-        at_once = min(self.engine.jobs, len(missing))
-        threads = max(1, self.engine.threads // at_once)
-        waiting, running = list(missing.items()), dict[Path, Handle]()
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                folder, cell = waiting.pop(0)
-                job = self.setting.pretraining(cell, self.runs, threads)
-                running[folder] = self.engine.start(job)
-            self._pretrained(running)
-            notes = {f"pretraining {f.name[:4]}": h.progress() for f, h in running.items()}
-            done = len(missing) - len(waiting) - len(running)
-            self.watch.show(notes, done, len(missing), "")
-            if interrupted() or self.budget.over:
-                end(list(running.values()))
-                for handle in running.values():
-                    handle.close()
-                if interrupted():
-                    raise KeyboardInterrupt
-                return
-            time.sleep(POLL_S if running else 0)
-
-    def _pretrained(self, running: dict[Path, Handle]) -> None:
-        """Make the records of the trunks that are ready. Raises ValueError if one failed."""
-        for folder, handle in list(running.items()):
-            code = handle.poll()
-            if code is None:
-                continue
-            running.pop(folder).close()
-            if code != 0:
-                end(list(running.values()))
-                for other in running.values():
-                    other.close()
-                words = last_words(folder).strip().splitlines()
-                raise ValueError(f"pretraining failed: {words[-1] if words else 'without a word'}")
-            seconds = pretraining_record(folder).cost["train_s"]
-            self.watch.say(f"pretrained {folder.name[:4]} in {seconds:.0f} s")
 
 
 def weighed(waiting: Waiting) -> dict[str, float]:
