@@ -8,6 +8,7 @@ the rest, which weighs five times as much.
 """
 
 import io
+import json
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 
 from reports import matches
 from reports.page import render, write
+from reports.pictures import MIN_SCORE
 from reports.record import FILE
 from reports.resample import Measure, measure
 from reports.study import Row, Study
 
 OURS = "Shapes"
+GALLERY = "gallery.json"
 
 
 def publish(study: Study, target: Path) -> list[Path]:
@@ -37,18 +40,22 @@ def publish(study: Study, target: Path) -> list[Path]:
             raise ValueError(
                 f"{row.name}: not all runs are finished, so there is nothing to publish"
             )
-    of = measure(study.metrics[0])
-    rows = tuple(_copied(row, target / "records", of) for row in study.rows)
-    trunks = tuple(_copy(trunk, target / "records" / trunk.name) for trunk in study.trunks)
-    return render(replace(study, rows=rows, trunks=trunks), target)
+    of, records, rows = measure(study.metrics[0]), target / "records", list[Row]()
+    for row in study.rows:
+        drawn = not any((f / GALLERY).exists() for one in rows for f in one.folders)
+        rows.append(_copied(row, records, of, pixels=drawn))
+    trunks = tuple(_copy(trunk, records / trunk.name) for trunk in study.trunks)
+    return render(replace(study, rows=tuple(rows), trunks=trunks), target)
 
 
-def _copied(row: Row, records: Path, of: Measure | None) -> Row:
+def _copied(row: Row, records: Path, of: Measure | None, *, pixels: bool) -> Row:
     folders: list[Path] = []
     for folder, record in zip(row.folders, row.finished, strict=True):
-        pictures = not folders and str(record.data.get("name", "")).startswith(OURS)
-        pictures &= (folder / "gallery.json").exists()
-        copy = _copy(folder, records / record.id, *["gallery.json"] * pictures)
+        copy = _copy(folder, records / record.id)
+        ours = str(record.data.get("name", "")).startswith(OURS)
+        if not folders and ours and (folder / GALLERY).exists():
+            gallery = shown(json.loads((folder / GALLERY).read_text()), pixels=pixels)
+            write(copy / GALLERY, json.dumps(gallery).encode())
         if of is not None and (folder / matches.FILE).exists():
             with np.load(folder / matches.FILE, allow_pickle=False) as arrays:
                 write(copy / matches.FILE, packed(reduced(dict(arrays), of)))
@@ -56,11 +63,25 @@ def _copied(row: Row, records: Path, of: Measure | None) -> Row:
     return replace(row, folders=tuple(folders))
 
 
-def _copy(source: Path, target: Path, *more: str) -> Path:
+def _copy(source: Path, target: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
-    for name in (FILE, *more):
-        shutil.copyfile(source / name, target / name)
+    shutil.copyfile(source / FILE, target / FILE)
     return target
+
+
+def shown(gallery: Mapping[str, Any], *, pixels: bool) -> dict[str, Any]:
+    """What a strip shows of a gallery: the confident detections, and the images themselves in one
+    gallery of a study, for all are of the same ones.
+    """
+    images = [
+        {
+            **image,
+            "png": image["png"] if pixels else "",
+            "detections": [d for d in image["detections"] if d["score"] >= MIN_SCORE],
+        }
+        for image in gallery["images"]
+    ]
+    return {**gallery, "images": images}
 
 
 def reduced(arrays: Mapping[str, NDArray[Any]], of: Measure) -> dict[str, NDArray[Any]]:

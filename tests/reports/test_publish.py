@@ -7,9 +7,10 @@ import pytest
 
 from reports.matches import load_matches
 from reports.page import render
+from reports.pictures import MIN_SCORE
 from reports.publish import packed, publish, reduced
 from reports.resample import Measure, ap
-from reports.study import load_study
+from reports.study import gallery, load_study
 from reports.table import contrasts
 from tests.reports import made
 from tests.reports.made import record, study
@@ -70,3 +71,17 @@ def test_half_a_study_is_not_published(tmp_path):
     some = {**rows("Shapes"), "align": [None]}
     with pytest.raises(ValueError, match="align: not all runs are finished"):
         publish(study(tmp_path / "runs", some), tmp_path / "out")
+
+
+def test_galleries_keep_what_is_shown_and_the_images_once(tmp_path):
+    before = study(tmp_path / "runs", rows("Shapes, 128 px"))
+    publish(before, tmp_path / "out")
+    copies = [gallery(row.folders) for row in load_study(tmp_path / "out").rows]
+    kept = [one for one in copies if one is not None]
+    assert len(kept) > 1
+    assert [bool(one["images"][0]["png"]) for one in kept] == [True] + [False] * (len(kept) - 1)
+    least = [d["score"] for one in kept for image in one["images"] for d in image["detections"]]
+    assert min(least) >= MIN_SCORE
+    page = tmp_path / "whole"
+    render(before, page)
+    assert (page / "pictures.png").read_bytes() == (tmp_path / "out/pictures.png").read_bytes()
