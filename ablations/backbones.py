@@ -1,6 +1,6 @@
 """Table 2a: C4 or a feature pyramid, on 50, 101 or grouped layers.
 
-python -m ablations run backbones            about 10 minutes on two CPU cores, with Shapes
+python -m ablations run backbones            about 16 minutes on two CPU cores, with Shapes
 
 At the small scales the trunks are ours, of 2, 4 and 4 grouped blocks a stage. The field is the
 whole network: C4 and FPN differ in anchors, heads and proposals as well. The paper trains ResNeXt

@@ -1,6 +1,6 @@
 """Table 5: boxes, masks and keypoints, learned together or apart.
 
-python -m ablations run branches             about 5 minutes on two CPU cores, with Shapes
+python -m ablations run branches             about 6 minutes on two CPU cores, with Shapes
 
 The field is the whole network: rows differ in which heads they have. In the paper all are of
 people; with Shapes they are of all eight classes, and keypoints are named points of each shape.

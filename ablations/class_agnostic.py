@@ -1,6 +1,6 @@
 """One mask for all classes, or one for each, with C4.
 
-python -m ablations run class_agnostic       about 2 minutes on two CPU cores, with Shapes
+python -m ablations run class_agnostic       about 4 minutes on two CPU cores, with Shapes
 """
 
 from ablations.ablation import Ablation

@@ -7,23 +7,24 @@ from mrcnn.data.shapes import Shapes
 from mrcnn.trunk import SmallResNet
 
 MS_PER_STEP = {
-    ("C4", 2, 1): 165,
-    ("C4", 4, 1): 275,
-    ("C5", 2, 1): 235,
-    ("FPN", 2, 1): 225,
-    ("FPN", 4, 1): 280,
-    ("FPN", 4, 4): 230,
+    ("C4", 2, 1): 250,
+    ("C4", 4, 1): 415,
+    ("C5", 2, 1): 355,
+    ("FPN", 2, 1): 275,
+    ("FPN", 4, 1): 425,
+    ("FPN", 4, 4): 350,
 }
 """By backbone, blocks and groups: a step of 8 images of 128 px on one thread, two trials at a time
-on two CPU cores. The first is the mean of reports/published/roi_layer-small; the others are by the
-processor time of their steps over its own, taken in turns. Heads differ by a third at most.
+on two CPU cores. C4 and FPN of 2 blocks are the means of 17 and 9 trials of
+reports/published/roi_layer-small and mask_head-small; the others are by the processor time of their
+steps over C4's, taken in turns. Heads differ by a third at most.
 """
-EVALUATE_S = 10.0
+EVALUATE_S = 16.0
 """For 400 images of 128 px; the same reports."""
-START_S = 5.0
+START_S = 8.0
 """A process, its imports and the reading of its data."""
-PRETRAIN_S = 50.0
-"""For 500 steps of 16 images with two threads and two blocks; the same reports."""
+PRETRAIN_S = 130.0
+"""For 500 steps of 16 images with one thread and two blocks; the same reports."""
 
 
 def expected_s(trial: Trial, *, trained: bool = False) -> float | None:
@@ -43,7 +44,9 @@ def expected_s(trial: Trial, *, trained: bool = False) -> float | None:
 
 
 def pretraining_s(trials: Iterable[Trial]) -> float:
-    """Seconds for the trunks that the trials start from, each made once; 0 for unmeasured ones."""
+    """Seconds with one thread for the trunks that the trials start from, each made once; 0 for
+    unmeasured ones.
+    """
     seen = {
         (trial.model.backbone.trunk, trial.pretraining, trial.model.pixels, trial.data)
         for trial in trials

@@ -1,6 +1,6 @@
 """RoIAlign with half-pixel centres, or the legacy without, as Detectron and torchvision have it.
 
-python -m ablations run half_pixel           about 2 minutes on two CPU cores, with Shapes
+python -m ablations run half_pixel           about 4 minutes on two CPU cores, with Shapes
 
 The legacy reads every RoI half a feature pixel down and to the right, always the same, so that a
 network can learn to live with it. Mask targets keep their half pixel in both rows.

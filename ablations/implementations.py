@@ -1,6 +1,6 @@
 """What explains the difference between two implementations? Each field of one, taken to the other.
 
-python -m ablations run implementations      about half an hour on two CPU cores, with Shapes
+python -m ablations run implementations      about 20 minutes on two CPU cores, with Shapes
 
 Two others: a file of your own with ABLATION = between("torchvision", "detectron2_fpn").
 """

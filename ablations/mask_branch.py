@@ -1,6 +1,6 @@
 """Table 3: what RoIAlign, and then training masks along with them, does for boxes.
 
-python -m ablations run mask_branch          about 6 minutes on two CPU cores, with Shapes
+python -m ablations run mask_branch          about 8 minutes on two CPU cores, with Shapes
 
 The field is the whole network: rows differ in their RoI layer or their mask head. The paper takes
 its first row from another paper (Lin et al. 2017), so that its +1.1 is no controlled pair; ours is.

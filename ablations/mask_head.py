@@ -1,6 +1,6 @@
 """Table 2e: a fully convolutional mask head, or fully connected layers, with FPN.
 
-python -m ablations run mask_head            about 7 minutes on two CPU cores, with Shapes
+python -m ablations run mask_head            about 5 minutes on two CPU cores, with Shapes
 """
 
 from ablations.ablation import Ablation

@@ -1,6 +1,6 @@
 """Table 2b: classes that compete for each mask pixel (softmax), or do not (sigmoid), with C4.
 
-python -m ablations run mask_loss            about 6 minutes on two CPU cores, with Shapes
+python -m ablations run mask_loss            about 4 minutes on two CPU cores, with Shapes
 """
 
 from ablations.ablation import Ablation

@@ -1,6 +1,6 @@
 """How the small mask of a detection becomes pixels: four ways, of the same trained network.
 
-python -m ablations run paste_method         about 2 minutes on two CPU cores, with Shapes
+python -m ablations run paste_method         about 4 minutes on two CPU cores, with Shapes
 
 Nothing here touches training, so that all rows are one network that is evaluated four times.
 """

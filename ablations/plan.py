@@ -89,8 +89,8 @@ def counted(cells: Sequence[Cell], jobs: int) -> str:
     if len(known) < len(took):
         return f"{text}; no finished one to tell the time by, and none measured at this scale"
     trunks = pretraining_s(cell.trial for cell in left)
-    total = sum(known) / jobs + trunks
+    total = (sum(known) + trunks) / jobs
     return (
-        f"{text}, {in_words(total)} with {jobs} at a time, {trunks:.0f} s of it pretraining, "
-        "if this machine is as fast as the one measured (ablations/cost.py)"
+        f"{text}, {in_words(total)} with {jobs} at a time, {in_words(trunks / jobs)} of it "
+        "pretraining, if this machine is as fast as the one measured (ablations/cost.py)"
     )

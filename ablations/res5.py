@@ -1,6 +1,6 @@
 """res5 on every RoI of C4: on 7 x 7 bins, or on 14 x 14 with a stride of 2.
 
-python -m ablations run res5                 about 2 minutes on two CPU cores, with Shapes
+python -m ablations run res5                 about 4 minutes on two CPU cores, with Shapes
 
 The paper's is the first, that of every implementation the second, which reads bins whose centres
 lie a quarter of a 7 x 7 bin up and to the left. The stride stands in the 3 x 3 convolution here.

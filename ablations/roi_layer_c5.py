@@ -1,6 +1,6 @@
 """Table 2d: RoIPool and RoIAlign on the coarsest map (C5), in masks and in boxes.
 
-python -m ablations run roi_layer_c5         about 3 minutes on two CPU cores, with Shapes
+python -m ablations run roi_layer_c5         about 4 minutes on two CPU cores, with Shapes
 
 The stride is 32 as in the paper, but 16 at the small scales, whose pictures are of 128 pixels.
 """

@@ -1,6 +1,6 @@
 """RoIAlign or RoIPool with a feature pyramid, whose finer levels forgive more.
 
-python -m ablations run roi_layer_fpn        about 3 minutes on two CPU cores, with Shapes
+python -m ablations run roi_layer_fpn        about 4 minutes on two CPU cores, with Shapes
 """
 
 from ablations.ablation import MASKS_AND_BOXES, Ablation

@@ -1,6 +1,6 @@
 """Table 6: RoIPool and RoIAlign for keypoints, with FPN.
 
-python -m ablations run roi_layer_keypoints  about 3 minutes on two CPU cores, with Shapes
+python -m ablations run roi_layer_keypoints  about 4 minutes on two CPU cores, with Shapes
 
 People in the paper; with Shapes, named points of each shape.
 """

@@ -1,6 +1,6 @@
 """Does it matter where in a bin the points lie, as long as nothing is rounded?
 
-python -m ablations run sample_places        about 5 minutes on two CPU cores, with Shapes
+python -m ablations run sample_places        about 6 minutes on two CPU cores, with Shapes
 
 The paper: results are "not sensitive to the exact sampling locations" (sec. 3), without numbers.
 Drawn points lie anywhere in their bin, anew for each bin and step. RoIWarp's are as regular as

@@ -1,6 +1,6 @@
 """How many points does a bin need, and is their mean or their maximum taken?
 
-python -m ablations run sample_points        about 8 minutes on two CPU cores, with Shapes
+python -m ablations run sample_points        about 9 minutes on two CPU cores, with Shapes
 
 The paper: results are not sensitive to "how many points are sampled, as long as no quantization is
 performed" (sec. 3), and in its first version that one point at the bin's centre is nearly as good.

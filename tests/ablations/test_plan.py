@@ -63,11 +63,11 @@ def test_time_is_told_only_where_it_was_measured(tmp_path):
 
 
 def test_expected_times_by_hand():
-    """500 steps at 165 ms, 10 s of evaluation of 400 images and 5 s to start."""
+    """500 steps at 250 ms, 16 s of evaluation of 400 images and 8 s to start."""
     trial = replace(at_scale(R50_C4, "small"), data=Shapes(val=400))
     trial = replace(trial, train=replace(trial.train, steps=500))
-    assert expected_s(trial) == pytest.approx(82.5 + 10 + 5)
-    assert expected_s(trial, trained=True) == pytest.approx(15)
+    assert expected_s(trial) == pytest.approx(125 + 16 + 8)
+    assert expected_s(trial, trained=True) == pytest.approx(24)
     assert expected_s(R50_C4) is None
 
 
