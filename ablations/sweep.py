@@ -8,10 +8,12 @@ from typing import Literal
 
 from ablations.ablation import Ablation
 from ablations.budget import most_telling_first
-from ablations.grid import Cell, cells, named
+from ablations.grid import Cell, cells, named, names
+from ablations.own import ENDINGS
 from ablations.paper import TABLES
 from ablations.run import Outcome, Runner
 from ablations.study import study_of
+from mrcnn.spec import unknown
 from reports.looks import LOOKS, undecided
 from reports.study import Study
 
@@ -30,8 +32,15 @@ def seeds_of(text: str) -> Seeds:
 
 
 def asked(name: str) -> tuple[str, ...]:
-    """The ablations that a name on the command line stands for."""
-    return TABLES if name == PAPER else (name,)
+    """The ablations that a name on the command line stands for.
+
+    Raises ValueError with the nearest name there is, that of the paper's tables among them.
+    """
+    if name == PAPER:
+        return TABLES
+    if not name.endswith(ENDINGS) and name not in names():
+        raise ValueError(unknown(name, [*names(), PAPER], "ablation"))
+    return (name,)
 
 
 @dataclass(frozen=True)

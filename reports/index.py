@@ -119,10 +119,18 @@ def entries_of(pages: Path, only: str = "*") -> tuple[list[Entry], list[str]]:
 
 
 def minutes(records: Sequence[Record]) -> str:
-    """The time of runs, each counted once however many tables it is in."""
-    each = {(r.kind, r.id): r.cost.get("total_s", r.cost.get("train_s", 0.0)) for r in records}
-    total = sum(each.values()) / 60
+    """The time of runs, each counted once however many tables it is in, and a training however
+    many runs evaluate it.
+    """
+    total = sum({(r.kind, r.id): seconds(r) for r in records}.values()) / 60
     return f"{total:.1f} min" if total < 120 else f"{total / 60:.1f} h"
+
+
+def seconds(record: Record) -> float:
+    """What a run took itself: the training that another one did is not its own."""
+    if record.trained_by is not None:
+        return record.cost.get("evaluate_s", 0.0)
+    return record.cost.get("total_s", record.cost.get("train_s", 0.0))
 
 
 def forest(entries: Sequence[Entry]) -> Picture:
@@ -159,7 +167,7 @@ def markdown(entries: Sequence[Entry], sections: dict[str, object]) -> str:
         "\n".join(
             ["| ablation | source | finding | runs | seeds | time |", "|---|---|---|---|---|---|"]
             + [
-                f"| [{e.study.title}]({e.name}/report.md) | {e.source} | "
+                f"| [{e.study.title}: {e.name}]({e.name}/report.md) | {e.source} | "
                 + "<br>".join(f"{f.mark} {f.sentence}" for f in e.findings)
                 + f" | {e.runs} | {e.seeds} | {time_of[e.name]} |"
                 for e in entries

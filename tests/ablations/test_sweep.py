@@ -133,3 +133,10 @@ def test_what_is_no_number_of_seeds_is_refused(text):
         seeds_of(text)
     assert seeds_of("auto") == "auto"
     assert seeds_of("12") == 12
+
+
+def test_a_wrong_name_is_told_the_nearest_one_the_paper_among_them():
+    assert asked("mask_head") == ("mask_head",)
+    assert asked("my.toml") == ("my.toml",)
+    with pytest.raises(ValueError, match="^'papr' is no ablation; did you mean 'paper'"):
+        asked("papr")

@@ -83,3 +83,10 @@ def test_a_study_without_findings_is_listed(tmp_path):
     written = render_index(tmp_path / "pages")
     assert [path.name for path in written] == ["index.html", "index.md"]
     assert "BARE-SMALL" in written[0].read_text()
+
+
+def test_a_training_counts_once_however_many_runs_evaluate_it():
+    cost = {"total_s": 90.0, "train_s": 60.0, "evaluate_s": 30.0}
+    trained = replace(record("a", 0, 20.0), cost=cost)
+    shared = replace(record("b", 0, 20.0), cost=cost, trained_by=trained.id)
+    assert minutes([trained, shared]) == "2.0 min"
