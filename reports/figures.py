@@ -3,7 +3,7 @@
 import base64
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,50 +100,52 @@ def measured(study: Study, metric: str) -> bool:
     return any(values(row.finished, metric) for row in study.rows)
 
 
-def _sizes(study: Study) -> Picture | None:
-    what = study.metrics[0].split(" AP")[0]
-    shown = {f"{size} objects": f"{what} AP {size}" for size in SIZES}
-    shown = {title: m for title, m in shown.items() if measured(study, m)}
+def _panels(
+    study: Study, file: str, name: str, wanted: Mapping[str, str], caption: str, one: bool = False
+) -> Picture | None:
+    """Bars of those metrics (title -> metric) that any run has; None if none has any.
+
+    one   on one scale
+    """
+    shown = {title: metric for title, metric in wanted.items() if measured(study, metric)}
     if not shown:
         return None
+    return Picture(file, name, caption, plot.bars(study, shown, one_scale=one))
+
+
+def _sizes(study: Study) -> Picture | None:
+    what = study.metrics[0].split(" AP")[0]
     caption = (
         f"{what} AP by size of the objects (COCO's: small is under 32², large from 96² pixels); "
         "sizes that the test images lack are left out. See which size an effect comes from."
     )
-    return Picture("sizes.png", "By size", caption, plot.bars(study, shown))
+    wanted = {f"{size} objects": f"{what} AP {size}" for size in SIZES}
+    return _panels(study, "sizes.png", "By size", wanted, caption)
 
 
 def _errors(study: Study) -> Picture | None:
-    shown = {kind: f"missed AP: {kind}" for kind in ERRORS}
-    shown = {kind: m for kind, m in shown.items() if measured(study, m)}
-    if not shown:
-        return None
     caption = (
         "What errors cost: the mask AP50 that each kind alone, mended, would win back. A row with "
         "long bars under localisation finds the objects and outlines them badly."
     )
-    content = plot.bars(study, shown, one_scale=True)
-    return Picture("errors.png", "Errors", caption, content)
+    wanted = {kind: f"missed AP: {kind}" for kind in ERRORS}
+    return _panels(study, "errors.png", "Errors", wanted, caption, one=True)
 
 
 def _given(study: Study) -> Picture | None:
-    shown = {m: m for m in MORE if measured(study, m)}
-    if not shown:
-        return None
     caption = (
         "Quality of the masks themselves: AP by the agreement of outlines, and AP and mean IoU "
         "when the true boxes are given. A difference seen here is not one of detection."
     )
-    return Picture("masks.png", "Mask quality", caption, plot.bars(study, shown))
+    return _panels(study, "masks.png", "Mask quality", {m: m for m in MORE}, caption)
 
 
 def _costs(study: Study) -> Picture | None:
     shown = {}
     for title, name in COSTS.items():
         known = {plot.cost_of(row, name) for row in study.rows} - {None}
-        if len(known) > 1 and measured(
-            study, study.metrics[0]
-        ):  # what all cost alike tells nothing
+        telling = len(known) > 1  # what all cost alike tells nothing
+        if telling and measured(study, study.metrics[0]):
             shown[title] = name
     if not shown:
         return None
