@@ -130,7 +130,7 @@ def run(
     time_given = Budget.of(budget)
     wish = Wish(engine, device, jobs, threads, processes, address, gpus)
     wish.refuse_contradictions()
-    sweep = Sweep(asked(name), scale, seeds_of(seeds), runs, (*changes,), accept_old_code)
+    sweep = Sweep(asked(name), scale, seeds_of(seeds), runs, (*changes,), accept_old_code, device)
     outcome = filled(sweep, wish, time_given)
     for path in written(sweep):
         typer.echo(f"wrote {path}")

@@ -51,6 +51,7 @@ class Sweep:
     seeds             per row; "auto": 3, and after a look at the results more for the rows of
                       contrasts that are undecided. Nothing but the records tells how far it is
     accept_old_code   results of other code count
+    device            that trials run on: part of the command that a page names
     """
 
     names: tuple[str, ...]
@@ -59,6 +60,7 @@ class Sweep:
     runs: Path
     changes: tuple[str, ...] = ()
     accept_old_code: bool = False
+    device: str = "cpu"
 
     @cached_property
     def ablations(self) -> Mapping[str, Ablation]:
@@ -100,6 +102,7 @@ class Sweep:
         looks = LOOKS if self.seeds == "auto" else ()
         command = f"python -m ablations run {name} --scale {self.scale} --seeds {self.seeds}"
         command += "".join(f" --set '{change}'" for change in self.changes)
+        command += f" --device {self.device}" if self.device != "cpu" else ""
         return study_of(self.ablations[name], self.grid(name), self.runs, command, looks)
 
     def page(self, name: str) -> Path:

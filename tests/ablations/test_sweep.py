@@ -140,3 +140,11 @@ def test_a_wrong_name_is_told_the_nearest_one_the_paper_among_them():
     assert asked("my.toml") == ("my.toml",)
     with pytest.raises(ValueError, match="^'papr' is no ablation; did you mean 'paper'"):
         asked("papr")
+
+
+def test_a_page_names_the_command_that_makes_it_again(tmp_path):
+    on_gpu = sweep(tmp_path, seeds=2, changes=("train.steps=4",), device="cuda")
+    assert on_gpu.study("mask_head").command == (
+        "python -m ablations run mask_head --scale smoke --seeds 2 --set 'train.steps=4' "
+        "--device cuda"
+    )
