@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 .PHONY: help ablation paper test test-all gpu check clean
 
 help:
-	@echo "make ablation   train and compare the five RoI layers of Table 2c (about six minutes on 2 cores)"
+	@echo "make ablation   train and compare the five RoI layers of Table 2c (about ten minutes on 2 cores)"
 	@echo "make paper      all of Table 2 and class-agnostic masks, three seeds, one page each and an index"
 	@echo "make test       all quick tests; FIXTURES=DIR adds those that need outside data"
 	@echo "make test-all   every test, the slow ones too"

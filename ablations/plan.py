@@ -88,9 +88,9 @@ def counted(cells: Sequence[Cell], jobs: int) -> str:
     known = [seconds for seconds in took if seconds is not None]
     if len(known) < len(took):
         return f"{text}; no finished one to tell the time by, and none measured at this scale"
-    trunks = pretraining_s(cell.trial for cell in left)
-    total = (sum(known) + trunks) / jobs
+    trunks = pretraining_s((cell.trial for cell in left), jobs)
+    total = sum(known) / jobs + trunks
     return (
-        f"{text}, {in_words(total)} with {jobs} at a time, {in_words(trunks / jobs)} of it "
+        f"{text}, {in_words(total)} with {jobs} at a time, {in_words(trunks)} of it "
         "pretraining, if this machine is as fast as the one measured (ablations/cost.py)"
     )

@@ -1,6 +1,6 @@
 """Table 2c: RoIPool, RoIWarp and RoIAlign on a stride-16 (C4) map.
 
-python -m ablations run roi_layer            about six minutes on two CPU cores, with Shapes
+python -m ablations run roi_layer            about ten minutes on two CPU cores, with Shapes
 python -m ablations run roi_layer --seeds 3  three times that, with intervals
 """
 

@@ -76,3 +76,5 @@ def test_each_trunk_is_pretrained_once():
     one = pretraining_s(trials[:1])
     assert pretraining_s(trials[:2]) == one > 0
     assert pretraining_s(trials) == pytest.approx(3 * one)
+    assert pretraining_s(trials, jobs=2) == pytest.approx(2 * one)  # the deeper one's own time
+    assert pretraining_s(trials[:1], jobs=2) == one
