@@ -5,7 +5,7 @@ import re
 
 from reports.stats import estimate
 from reports.study import Row, Study
-from reports.table import published_metrics, values
+from reports.table import difference, published_change, published_metrics, values
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -38,7 +38,7 @@ def head(metric: str) -> str:
 
 def table(study: Study) -> str:
     """The whole environment: ours with half-widths over seeds, the published numbers in grey."""
-    ours, theirs = study.metrics, published_metrics(study)
+    ours, theirs = study.metrics, published_in(study)
     columns = "l" + "r" * len(ours) + ("@{\\quad}" + "r" * len(theirs) if theirs else "")
     spans = [f"\\multicolumn{{{len(ours)}}}{{c}}{{ours}}"]
     rules = [f"\\cmidrule(lr){{2-{len(ours) + 1}}}"]
@@ -59,11 +59,19 @@ def table(study: Study) -> str:
         " & " + " & ".join(heads) + r" \\",
         "\\midrule",
         *(_line(row, study, theirs) for row in study.rows),
+        *(["\\midrule"] if study.contrasts else []),
+        *(_change(a, b, study, theirs) for a, b in study.contrasts),
         "\\bottomrule",
         "\\end{tabular}",
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def published_in(study: Study) -> tuple[str, ...]:
+    """The metrics for which a number or a difference was published."""
+    most = max((len(v) for _, _, v in study.changes), default=0)
+    return max(published_metrics(study), study.metrics[:most], key=len)
 
 
 def caption(study: Study) -> str:
@@ -74,7 +82,9 @@ def caption(study: Study) -> str:
     said += f" Ours: {escaped(study.ours_on)}; {seeds}"
     several = bool(counts) and max(counts) > 1
     said += r", $\pm$ half of the 95\% interval over them." if several else "."
-    if published_metrics(study):
+    if study.contrasts and several:
+        said += " Differences are paired by seed; theirs covers seeds and test images."
+    if published_in(study):
         said += f" {grey('Paper')}: {escaped(study.published_on)}."
     return said
 
@@ -100,3 +110,22 @@ def _ours(row: Row, metric: str) -> str:
     if mean.half_width is None or not math.isfinite(mean.half_width):
         return f"{mean.value:.1f}"
     return f"{mean.value:.1f} {{\\scriptsize $\\pm$ {mean.half_width:.1f}}}"
+
+
+def _change(a: str, b: str, study: Study, theirs: tuple[str, ...]) -> str:
+    """A finding: the difference of two rows, paired by seed, beside the published one."""
+    cells = []
+    for metric in study.metrics:
+        found = difference(study.row(a), study.row(b), metric, study.looks)
+        cells.append("--" if found is None else _signed(found.value, found.half_width))
+    for metric in theirs:
+        paper = published_change(study, a, b, metric)
+        cells.append("--" if paper is None else grey(_signed(paper, None)))
+    return f"\\quad {escaped(a)} $-$ {escaped(b)} & " + " & ".join(cells) + r" \\"
+
+
+def _signed(value: float, half_width: float | None) -> str:
+    text = f"${value:+.1f}$"
+    if half_width is None or not math.isfinite(half_width):
+        return text
+    return f"{text} {{\\scriptsize $\\pm$ {half_width:.1f}}}"

@@ -70,8 +70,26 @@ def test_the_table_is_read_back(tmp_path):
 def test_whatever_a_table_is_called_it_compiles(tmp_path):
     nasty = r"50% of R&D #1: a_b^c ~ {x} \input $5 − 3 × 2² ±"
     lines = parsed(latex.table(a_study(tmp_path, title=nasty, question=nasty, ours_on=nasty)))
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert latex.escaped("a\n b") == "a b"
+
+
+def test_findings_stand_below_the_rows_beside_what_was_published_of_them(tmp_path):
+    """A difference is published by itself, or by the two rows' own numbers."""
+    told = a_study(
+        tmp_path,
+        contrasts=(("align", "pool"),),
+        changes=(("align", "pool", (3.4, 2.1)),),
+        published={},
+    )
+    last = parsed(latex.table(told))[-1]
+    assert last[0] == r"\quad align $-$ pool"
+    assert last[1].startswith("$+19.0$")
+    assert last[5:] == [r"\textcolor{gray}{$+3.4$}", r"\textcolor{gray}{$+2.1$}"]
+    rows = a_study(tmp_path, contrasts=(("align", "none_yet"), ("align", "pool")), changes=())
+    unknown, known = parsed(latex.table(rows))[-2:]
+    assert unknown[1:5] == ["--"] * 4
+    assert known[1].startswith("$+19.0$")
 
 
 def test_without_published_numbers_there_are_no_grey_columns(tmp_path):
