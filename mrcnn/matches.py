@@ -15,7 +15,8 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def matches_of(runs: Mapping[str, COCOeval]) -> Arrays:
-    """The arrays of finished runs over the same images, by kind ("mask", "box", "keypoint").
+    """The arrays of finished runs over the same images, by kind ("mask", "box", "keypoint",
+    "boundary").
 
     iou_thresholds (T,), image_ids (I,), category_ids (K,), areas (A,): names, "all" first. And for
     each kind, of its n detections that count, category by category, best first within one, equal
@@ -28,8 +29,9 @@ def matches_of(runs: Mapping[str, COCOeval]) -> Arrays:
     KIND_ignored (A, T, n)  is left out of the count
     KIND_truth (A, K, I)    objects to be found: those that are not ignored
 
-    A size that a kind has no AP for (keypoints have no small) holds no object there, and all
-    detections ignored: its AP is undefined like that of any size without objects.
+    A size that a kind has no AP for (keypoints have no small, boundaries all sizes as one alone)
+    holds no object there, and all detections ignored: its AP is undefined like that of any size
+    without objects.
     """
     if not runs:
         return {}

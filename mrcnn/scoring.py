@@ -67,7 +67,10 @@ def scored(
         runs[kind] = finished_run(truth, results, kind, max_detections, image_ids)
         metrics |= _averages(runs[kind], kind)
         if kind == "mask":  # before another kind marks the objects that it ignores
-            metrics |= _of_masks(runs[kind])
+            with quiet():
+                runs["boundary"] = boundary_run(runs[kind])
+            metrics["mask boundary AP"] = _mean(runs["boundary"].eval["precision"])
+            metrics |= missed_ap(runs[kind])
     return metrics, matches_of(runs)
 
 
@@ -104,12 +107,6 @@ def _averages(run: COCOeval, kind: str) -> dict[str, float]:
     for i, size in enumerate(run.params.areaRngLbl[1:], start=1):
         metrics[f"{kind} AP {size}"] = _mean(precision[..., i])
     return metrics | {f"{kind} AR": _mean(recall[..., 0])}
-
-
-def _of_masks(run: COCOeval) -> dict[str, float]:
-    with quiet():
-        finer = boundary_run(run)
-    return {"mask boundary AP": _mean(finer.eval["precision"])} | missed_ap(run)
 
 
 def _for_keypoints(prediction: dict[str, Any], pose_score: str) -> dict[str, Any]:

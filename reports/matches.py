@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FILE = "matches.npz"
-KINDS = ("mask", "box", "keypoint")
+KINDS = ("mask", "box", "keypoint", "boundary")
 
 
 @dataclass(frozen=True, eq=False)

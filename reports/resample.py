@@ -44,7 +44,11 @@ class Draws:
 
 
 def measure(metric: str) -> Measure | None:
-    """Of a name like "mask AP", "box AP75" or "mask AP small"; None if matches do not tell it."""
+    """Of a name like "mask AP", "box AP75", "mask AP small" or "mask boundary AP"; None if matches
+    do not tell it.
+    """
+    if metric == "mask boundary AP":
+        return Measure("boundary")
     found = re.fullmatch(r"(mask|box|keypoint) AP(\d\d)?(?: (small|medium|large))?", metric)
     if found is None:
         return None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mrcnn.boundary import boundary_run
 from mrcnn.data.shapes import Shapes
 from mrcnn.matches import matches_of
 from mrcnn.scoring import finished_run, scored
@@ -48,6 +49,16 @@ def test_at_equal_weights_it_is_pycocotools(kind, most):
     for seed in range(3):
         run = finished_run(*random_scene(seed), kind, most)
         assert_equal_to_pycocotools(run, matches_of({kind: run}), kind)
+
+
+def test_boundaries_too_with_all_sizes_as_one():
+    truth, results = random_scene(2)
+    _, matches = scored(truth, results)
+    run = boundary_run(finished_run(truth, results, "mask"))
+    assert_equal_to_pycocotools(run, matches, "boundary")
+    assert not matches["boundary_truth"][1:].any()
+    assert matches["boundary_ignored"][1:].all()
+    assert not np.array_equal(matches["boundary_matched"][0], matches["mask_matched"][0])
 
 
 def test_a_matching_that_is_off_by_one_is_seen():

@@ -123,7 +123,8 @@ def test_names_of_metrics():
     assert measure("mask AP") == resample.Measure("mask", "all", None)
     assert measure("box AP75") == resample.Measure("box", "all", 0.75)
     assert measure("keypoint AP medium") == resample.Measure("keypoint", "medium", None)
-    for other in ("mask AR", "mask boundary AP", "mask AP, boxes given", "AP", "missed AP: both"):
+    assert measure("mask boundary AP") == resample.Measure("boundary", "all", None)
+    for other in ("mask AR", "mask AP, boxes given", "AP", "missed AP: both"):
         assert measure(other) is None
 
 
@@ -230,9 +231,10 @@ def test_what_an_evaluation_leaves_gives_its_metrics_again(tmp_path):
         metrics, arrays = scoring.scored(scored.coco(dataset), results)
         np.savez_compressed(tmp_path / "matches.npz", **arrays)
         matches = load_matches(tmp_path)
-        assert list(matches.kinds) == ["mask", "box"]
+        assert list(matches.kinds) == ["mask", "box", "boundary"]
         names = [name for name in metrics if measure(name) is not None]
-        assert len(names) == 12
+        assert len(names) == 13
+        assert 0 < metrics["mask boundary AP"] < metrics["mask AP"]
         ones = np.ones(len(matches.image_ids))
         for name in names:
             of = measure(name)
