@@ -219,7 +219,7 @@ def decode_mask(segmentation: Any, height: int, width: int) -> Bool[Tensor, "{he
         raise ValueError(f"a segmentation that pycocotools cannot read ({error})") from None
     if decoded.shape != (height, width):
         raise ValueError(f"a mask of {decoded.shape} in an image of {(height, width)}")
-    return torch.from_numpy(decoded.astype(bool))
+    return torch.from_numpy(decoded.view(bool))
 
 
 def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:

@@ -253,11 +253,12 @@ def window(
         [0, size - seen.shape[2], 0, size - seen.shape[1]],
     )
     shifted = moved(example.targets, -left, -top)
-    boxes = clip(shifted.boxes, (size, size))
+    boxes, remains = clip(shifted.boxes, (size, size)), boxes_of(masks)
     if tight:
-        uncut = example.targets.masks.sum((1, 2)) == masks.sum((1, 2))
-        boxes = torch.where(uncut[:, None], boxes, boxes_of(masks))
-    kept = masks.any(1).any(1) & large_enough(boxes)
+        whole = boxes_of(example.targets.masks) - torch.tensor([left, top, left, top])
+        uncut = ((whole >= 0) & (whole <= size)).all(1)
+        boxes = torch.where(uncut[:, None], boxes, remains)
+    kept = (remains[:, 2] > 0) & large_enough(boxes)
     targets = replace(shifted, masks=masks, boxes=boxes)[kept]
     return replace(example, image=image, targets=targets)
 
