@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
@@ -25,19 +26,28 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Milliseconds of each round with our backends and with torchvision's, side by side."""
+    """Milliseconds of each round with our backends and with torchvision's, side by side.
+
+    images   that each round's work looks at
+    """
 
     name: str
     device: str
     threads: int
     ours_ms: tuple[float, ...]
     peer_ms: tuple[float, ...]
+    images: int = 1
 
     @property
     def ratio(self) -> tuple[float, float, float]:
         """How many times as fast with ours: the median over rounds and its 95 % interval."""
         pairs = zip(self.peer_ms, self.ours_ms, strict=True)
         return interval_of_median([theirs / ours for theirs, ours in pairs])
+
+    @property
+    def images_per_s(self) -> float:
+        """Images a second with ours: the median over rounds."""
+        return 1e3 * self.images / median(self.ours_ms)
 
 
 def share(name: str, device: str, threads: int, rounds: int, backend: str | None = None) -> Share:
@@ -64,6 +74,7 @@ def share(name: str, device: str, threads: int, rounds: int, backend: str | None
         threads=threads,
         ours_ms=tuple(samples[0]),
         peer_ms=tuple(samples[1]),
+        images=IMAGES.get(name, 1),
     )
 
 
@@ -128,8 +139,13 @@ def _few(trial: Trial) -> Trial:
     return replace(trial, data=replace(trial.data, train=16, val=4))
 
 
+TRAINED = {
+    "training step, small C4": _few(at_scale(R50_C4, "small")),
+    "training step, small FPN": _few(at_scale(R50_FPN, "small")),
+}
 WORK: dict[str, Callable[[str, Path], Work]] = {
     "inference, R50-FPN, 800 x 1216": inference,
-    "training step, small C4": training(_few(at_scale(R50_C4, "small"))),
-    "training step, small FPN": training(_few(at_scale(R50_FPN, "small"))),
+    **{name: training(trial) for name, trial in TRAINED.items()},
 }
+IMAGES = {name: trial.train.batch_size for name, trial in TRAINED.items()}
+"""Looked at by a piece of work, where it is more than one."""

@@ -1,14 +1,16 @@
 """Ours and the peer timed in turn, on inputs new to each round, every answer checked."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 
 import torch
 from scipy.stats import binom
 from torch import Tensor
 
+from benchmarks.roofs import caches
 from benchmarks.workloads import WORKLOADS, Arguments, Place, Workload
 
 CONFIDENCE = 0.95
@@ -94,9 +96,7 @@ def measure(name: str, backend: str, place: Place, rounds: int, *, graph: bool =
 
 def on_cpu(workload: Workload, function: Callable[..., Tensor], arguments: Arguments) -> float:
     """Milliseconds of one call."""
-    start = time.perf_counter()
-    workload.run(function, arguments)
-    return 1e3 * (time.perf_counter() - start)
+    return _clocked(lambda: workload.run(function, arguments), "cpu")
 
 
 def on_gpu(workload: Workload, function: Callable[..., Tensor], arguments: Arguments) -> float:
@@ -105,13 +105,13 @@ def on_gpu(workload: Workload, function: Callable[..., Tensor], arguments: Argum
     The flush also keeps the GPU busy while the call is prepared, so that what is timed is the GPU's
     work rather than Python's, unless the call waits for the GPU itself.
     """
-    return _between_events(lambda: workload.run(function, arguments))
+    return cold(lambda: workload.run(function, arguments), "cuda")
 
 
 def on_replay(workload: Workload, function: Callable[..., Tensor], arguments: Arguments) -> float:
     """Milliseconds of the replay of one call, captured in a CUDA graph: the kernels alone."""
     graph = captured(workload, function, arguments)
-    return _between_events(graph.replay)
+    return cold(graph.replay, "cuda")
 
 
 def captured(
@@ -136,31 +136,97 @@ def capturable(workload: Workload, function: Callable[..., Tensor], place: Place
     return True
 
 
-def _between_events(run: Callable[[], object]) -> float:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+def flush(device: str) -> None:
+    """Leave nothing of what a call will read in a cache; on a GPU without waiting for it."""
+    if device == "cpu":
+        _old_data().add_(1)
+        return
     written = torch.empty(FLUSHED, dtype=torch.uint8, device="cuda")
     for _ in range(WRITES):
         written.fill_(1)
     for _ in range(READS):
         written.view(torch.int64).sum()
-    start.record()
+
+
+@cache
+def _old_data() -> Tensor:
+    """Four times the bytes of the last cache, 64 MiB at least, to push other data out with."""
+    return torch.zeros(max(4 * max(caches("cpu").values(), default=0), 2**26), dtype=torch.uint8)
+
+
+def cold(run: Callable[[], object], device: str) -> float:
+    """Milliseconds of one call whose inputs are in no cache."""
+    flush(device)
+    return _clocked(run, device)
+
+
+def hot(run: Callable[[], object], device: str, calls: int) -> float:
+    """Milliseconds of a call that has just been made: the mean of so many in a row."""
+
+    def several() -> None:
+        for _ in range(calls):
+            run()
+
     run()
-    end.record()
-    torch.cuda.synchronize()
-    return float(start.elapsed_time(end))
+    return _clocked(several, device) / calls
+
+
+def calibrated(run: Callable[[], object], device: str, least_ms: float = 1.0) -> int:
+    """How many calls in a row take `least_ms` at least, so that the clock's own time is nothing."""
+    calls = 1
+    while hot(run, device, calls) * calls < least_ms and calls < 4096:
+        calls *= 2
+    return calls
+
+
+def _clocked(run: Callable[[], object], device: str) -> float:
+    if device == "cuda":
+        begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begun.record()
+        run()
+        ended.record()
+        torch.cuda.synchronize()
+        return float(begun.elapsed_time(ended))
+    start = time.perf_counter()
+    run()
+    return 1e3 * (time.perf_counter() - start)
 
 
 def verify(workload: Workload, backend: str, place: Place, seed: int) -> None:
     """Raises AssertionError if a part of the answer is not the reference's, in float64."""
     given = workload.arguments(place, seed, few=True)
-    wide = {name: _doubled(value) for name, value in given.items()}
-    expected = workload.run(workload.ours("reference"), wide)
+    expected = workload.run(workload.ours("reference"), widened(given))
     found = workload.run(workload.ours(backend), given)
     for one, two in zip(found, expected, strict=True):
         one, two = one.double(), two.double()
         bound = TOLERANCE[place.dtype] * float(two.abs().amax().clamp(min=1))
         if one.shape != two.shape or not torch.allclose(one, two, rtol=0, atol=bound):
             raise AssertionError(f"{workload.operator}: {backend} is wrong, so it is not timed")
+
+
+def differing(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> float:
+    """The share of values that differ by more than `tolerance` of the largest that is expected.
+
+    Lists of indices are compared as sets: the share of indices that one of them lacks. Results of
+    other shapes differ in all values, and NaN from everything.
+    """
+    return max(_apart(one, two, tolerance) for one, two in zip(found, expected, strict=True))
+
+
+def _apart(one: Tensor, two: Tensor, tolerance: float) -> float:
+    if one.dtype == two.dtype == torch.long:
+        return 1 - int(torch.isin(one, two).sum()) / max(len(one), len(two), 1)
+    if one.shape != two.shape:
+        return 1.0
+    if one.dtype == torch.bool:
+        return float((one ^ two).sum()) / max(one.numel(), 1)
+    bound = tolerance * max(float(two.abs().max()), 1.0)
+    return float((~((one - two).abs() <= bound)).sum()) / max(one.numel(), 1)
+
+
+def widened(given: Arguments) -> Arguments:
+    """The same arguments in float64, for the reference."""
+    return {name: _doubled(value) for name, value in given.items()}
 
 
 def _doubled(value: object) -> object:

@@ -109,15 +109,20 @@ def levels_of(boxes: Tensor) -> Tensor:
 
 
 def one_map(
-    count: int, channels: int, stride: int, size: int
+    count: int,
+    channels: int,
+    stride: int,
+    size: int,
+    sides: tuple[float, float] | None = None,
 ) -> Callable[[torch.Generator], Arguments]:
-    """RoIs over one map of the given stride."""
+    """RoIs over one map of the given stride; their sides, else 4 to 40 feature pixels."""
+    low, high = sides or (4.0 * stride, 40.0 * stride)
 
     def inputs(g: torch.Generator) -> Arguments:
         shape = (1, channels, HEIGHT // stride, WIDTH // stride)
         return {
             "features": torch.randn(shape, generator=g, device=g.device),
-            "rois": rois(count, 4.0 * stride, 40.0 * stride, g),
+            "rois": rois(count, low, high, g),
             "output_size": size,
             "spatial_scale": 1 / stride,
         }

@@ -8,13 +8,17 @@ import typer
 
 from reports.conformance import render_conformance
 from reports.explain import render_explain
+from reports.gate_page import comment, junit, load_gate, render_gate, summary
 from reports.index import entries_of, render_index
-from reports.page import render
+from reports.page import render, write
+from reports.performance import render_performance
 from reports.publish import publish
 from reports.speed import render_speed
 from reports.study import load_study
 
 PAGES = Path("reports/runs/pages")
+MEASURED = Path("reports/runs/performance")
+STUDY = "study.json"
 
 app = typer.Typer(
     help="""Make pages from the records that runs have left. Nothing is trained.
@@ -23,6 +27,8 @@ app = typer.Typer(
     Examples:
       python -m reports render
       python -m reports render reports/runs/pages/roi_layer-small
+      python -m reports performance reports/runs/performance --out page
+      python -m reports gate reports/runs/gate/gate.json --junit gate.xml
       python -m reports index
       python -m reports conformance --outcomes outcomes.json --zoo zoo.json
       python -m reports speed reports/runs/speed.json reports/runs/detector.json
@@ -38,12 +44,55 @@ app = typer.Typer(
 
 @app.command("render")
 def render_pages(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Page folders; default all.")] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Page folders, or folders of measurements; default all."),
+    ] = None,
     pages: Annotated[Path, typer.Option(help="Where page folders lie.")] = PAGES,
+    measured: Annotated[
+        Path, typer.Option(help="What `python -m benchmarks` has left, for the performance page.")
+    ] = MEASURED,
 ) -> None:
-    """Make pages again from their records."""
-    for folder in folders or found(pages):
-        typer.echo(f"wrote {render(load_study(folder), folder)[0]}")
+    """Make pages again from their records: of ablations, and of performance."""
+    for folder in folders or found(pages, measured):
+        if (folder / STUDY).exists() or not any(folder.glob("*.json")):
+            written = render(load_study(folder), folder)
+        else:
+            written = render_performance(folder, pages / "performance")
+        typer.echo(f"wrote {written[0]}")
+
+
+@app.command()
+def performance(
+    folder: Annotated[Path, typer.Argument(help="Where the records (*.json) lie.")] = MEASURED,
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = PAGES / "performance",
+) -> None:
+    """Make the page of all measurements: ratios, roofline, stages, growth, history."""
+    typer.echo(f"wrote {render_performance(folder, out)[0]}")
+
+
+@app.command()
+def gate(
+    file: Annotated[Path, typer.Argument(help="What `python -m benchmarks gate` wrote.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = PAGES / "gate",
+    junit_to: Annotated[Path | None, typer.Option("--junit", help="JUnit XML, to here.")] = None,
+    summary_to: Annotated[
+        Path | None, typer.Option("--summary", help="Markdown for a job's page, added to it.")
+    ] = None,
+    comment_to: Annotated[
+        Path | None, typer.Option("--comment", help="Markdown for a pull request, to here.")
+    ] = None,
+) -> None:
+    """Make the page of a gate's run, and what continuous integration shows of it."""
+    record = load_gate(file)
+    if junit_to:
+        write(junit_to, junit(record))
+    if summary_to:
+        with summary_to.open("a") as text:
+            text.write(summary(record))
+    if comment_to:
+        write(comment_to, comment(record).encode())
+    typer.echo(f"wrote {render_gate(file, out)[0]}")
 
 
 @app.command()
@@ -111,11 +160,17 @@ def publish_page(
     typer.echo(f"published {written[0]}")
 
 
-def found(pages: Path) -> list[Path]:
-    """The page folders below `pages`. Raises ValueError if there is none."""
-    folders = sorted(path.parent for path in pages.glob("*/study.json"))
+def found(pages: Path, measured: Path) -> list[Path]:
+    """The page folders below `pages`, and that of measurements. Raises ValueError if there is
+    neither.
+    """
+    folders = sorted(path.parent for path in pages.glob(f"*/{STUDY}"))
+    folders += [measured] if any(measured.glob("*.json")) else []
     if not folders:
-        raise ValueError(f"{pages}: no page there; make one with python -m ablations run NAME")
+        raise ValueError(
+            f"{pages}: no page there; make one with python -m ablations run NAME,"
+            " or measure with python -m benchmarks run"
+        )
     return folders
 
 

@@ -184,8 +184,8 @@ def curve(what, variable, values, exponent, *, offset=0.2, memory=True, **more):
         "ms": ms,
         "peak_mb": [0.02 * v if memory else 0.0 for v in values],
         "exponent": exponent,
-        "low": exponent - 0.02,
-        "high": exponent + 0.02,
+        "low": round(exponent - 0.02, 2),
+        "high": round(exponent + 0.02, 2),
         "from": values[len(values) // 2],
         "note": "",
         **more,
@@ -202,9 +202,9 @@ def scaling():
         curve("nms", "boxes", boxes, 1.88),
         curve("box_iou", "boxes", boxes, 1.0, note="the law breaks at 30,000: out of the cache"),
         curve("roi_align", "threads", [1, 2], -0.93, offset=0.0, memory=False),
-        curve("the detector", "image", [256, 512, 1024], None, low=None, high=None),
+        curve("the detector", "image", [256, 512, 1024], 2.0),
     ]
-    rows[-1]["ms"] = [[40.0], [150.0], [620.0]]
+    rows[-1] |= {"ms": [[40.0], [150.0], [620.0]], "exponent": None, "low": None, "high": None}
     largest = [
         {"what": "nms", "variable": "boxes", "value": 212_000, "limit_gib": 4.0, "note": ""},
         {"what": "the detector", "variable": "image", "value": 4096, "limit_gib": 8.0,
@@ -244,6 +244,31 @@ def first():
     return {"first_calls": calls, "made_by": ABOUT}
 
 
+def fresh():
+    """Fresh processes, rates, a profile, and what bf16 costs."""
+    processes = [
+        {"who": who, "task": task, "model": "full", "threads": 1, "compiled": True,
+         "first_result_s": seconds + i / 10, "peak_mb": peak}
+        for task in ("inference", "training step")
+        for who, seconds, peak in (("ours", 6.1, 812.5), ("torchvision", 6.6, 1490.0))
+        for i in range(3)
+    ]  # fmt: skip
+    rates = [
+        {"what": "shapes", "workers": n, "images_per_s": [90.0 * (n or 1) + i for i in range(3)]}
+        for n in (0, 1, 2)
+    ]
+    names = ("aten::convolution", "aten::addmm", "outside operators", *(f"op{i}" for i in range(9)))
+    profile = [
+        {"model": "ours, 800x1216", "pass": "inference", "threads": 1, "operator": name,
+         "ms": 1000 / (i + 1), "calls": 10, "share": 0.1}
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+    cost = [{"model": "ours, random weights", "precision": "bf16", "matched": 95,
+             "box_px": [0.11, 0.6, 2.5], "alone": [2, 3]}]  # fmt: skip
+    groups = {"fresh": processes, "throughput": rates, "operators": profile, "precision": cost}
+    return {**groups, "made_by": ABOUT}
+
+
 def folder_of(folder, **records):
     """A folder with a file for each record."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -262,6 +287,6 @@ def whole(folder):
         trends=trends(),
         first=first(),
         gate=mixed(),
-        memory={"memory": [{"model": "ours", "pass": "inference", "peak_mb": 812.5}],
-                "made_by": ABOUT},
+        fresh=fresh(),
+        odd={"odd_rows": [{"model": "ours", "what": "odd", "some_mb": 812.5}], "made_by": ABOUT},
     )  # fmt: skip

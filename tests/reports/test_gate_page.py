@@ -85,8 +85,13 @@ def test_text_from_outside_cannot_break_a_table_or_call_somebody():
 
 def test_what_the_gate_said_on_its_way_is_folded_away_and_what_matters_is_not():
     record = mixed()
-    way = ["compiling and calibrating", "by the noise of 6 rounds, 24 can find a change of",
-           "    2.1 %  nms/1k", "roi_pool/C4: not measured: head: ended by signal 11"]  # fmt: skip
+    way = [
+        "base: main",
+        "compiling and calibrating",
+        "by the noise of 6 rounds, 24 can find a change of",
+        "    2.1 %  nms/1k",
+        "roi_pool/C4: not measured: head: ended by signal 11",
+    ]
     record["said"] += way
     assert gate_words.notes(record) == ["the working tree has changes, which are not measured"]
     before, folded = summary(record).split("<summary>What the gate said</summary>")

@@ -29,7 +29,8 @@ def test_there_is_no_section_of_nothing():
     assert growth([], []) is None
     only = growth([], scaling()["largest"])
     assert [block.name for block in only.blocks] == ["The largest that fits"]
-    failed = made("a", "n", [1, 2], None, error="it crashed", ms=[[], []], peak_mb=[])
-    (table,) = growth([failed | {"low": None, "high": None, "from": None}], []).blocks
+    failed = made("a", "n", [1, 2], 1.0, error="it crashed", ms=[[], []], peak_mb=[])
+    failed |= dict.fromkeys(("exponent", "low", "high", "from"))
+    (table,) = growth([failed], []).blocks
     assert table.rows[0][2] == "nothing measured"
     assert table.rows[0][-1] == "it crashed"

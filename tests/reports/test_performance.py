@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from reports.performance import again, gathered, render_performance
+from reports.performance import MEASURED, again, gathered, render_performance
 from tests.reports import measured
 from tests.reports.measured import folder_of, whole
 
@@ -29,6 +29,9 @@ def test_every_part_is_on_both_pages(page):
         "How far from the hardware's limit",
         "How cost grows",
         "The first call",
+        "Memory, and time to the first result",
+        "Loading and scoring",
+        "What a lower precision costs",
         "Also measured",
         "Measure it again",
     ):
@@ -43,8 +46,10 @@ def test_the_head_says_what_is_slower_and_how_far_the_limit_is(page):
     assert "✗ **nms/1k: +15 % time since 000000000019, 2026-01-26**" in head
     assert "inference, 800 x 1216, 2 threads, fp32: 1.29 times as fast as torchvision's" in head
     assert "≈ **a training step, 2 threads, fp32: 0.99 times" in head
-    assert "timings of operators are faster than torchvision's" in head
-    assert "takes 2.45 s, 58 % of it in backbone" in head
+    told = "40 of 64 timings of operators are faster than torchvision's, 8 slower; the slowest is"
+    assert f"✗ **{told} roi_pool/P2/float32/channels_last/forward, hot**" in head
+    told = "ours, 800x1216: inference, 2 threads, fp32: 2.45 s, 0.408 images/s"
+    assert f"→ **{told}; 58 % of it in backbone**" in head
     assert "Nearest to the hardware's limit" in head
     assert "Steepest growth: nms with boxes, size to the power 1.88 (1.86 to 1.90)" in head
     assert html.count("<li class=") >= 9
@@ -52,8 +57,8 @@ def test_the_head_says_what_is_slower_and_how_far_the_limit_is(page):
 
 def test_ratios_have_their_intervals_and_the_slow_ones_their_own_table(page):
     _, text, _ = page
-    slow = text.split("| roi_pool/P2/float32")[1].splitlines()[0]
-    assert "0.9 (0.846 to 0.963)" in slow
+    slow = "| roi_pool/P2/float32/channels_last/forward, hot | numba, 1 thread | 0.9 |"
+    assert f"{slow} 0.9 (0.846 to 0.963) |" in text
     assert (
         "| inference, 800 x 1216 | 2 threads, fp32 | 1.29 | 1.29 (1.25 to 1.34) | 2.4 s |" in text
     )
@@ -64,7 +69,7 @@ def test_ratios_have_their_intervals_and_the_slow_ones_their_own_table(page):
 def test_flames_are_as_wide_as_their_times(page):
     html, _, _ = page
     widths = [float(w) for w in re.findall(r'<div style="width: ([\d.]+)%">', html)]
-    assert widths == [pytest.approx(100 / 1.3, abs=0.1), 100.0]
+    assert widths == [pytest.approx(100 / 1.3, abs=0.1), 100.0, 100.0]
     bar = html.split('<div class="bar"')[1].split("</div>")[0]
     parts = [float(w) for w in re.findall(r'style="width: ([\d.]+)%"', bar)]
     assert sum(parts) == pytest.approx(100, abs=0.1)
@@ -81,7 +86,17 @@ def test_laws_and_largest_sizes_are_told(page):
 
 def test_a_group_that_nobody_foresaw_is_shown_as_it_is(page):
     _, text, _ = page
-    assert "| ours | inference | 812.5 |" in text
+    assert "| ours | odd | 812.5 |" in text
+
+
+def test_processes_rates_profiles_and_precision(page):
+    html, text, _ = page
+    assert "| inference, ours | 1 thread | 812 MiB | 6.2 s | 6.1 to 6.3 s |" in text
+    assert "| shapes | 2 workers | 181 images/s |" in text
+    assert "| box px | 0.11, 0.6, 2.5 |" in text
+    assert "| convolution | 1 s | 32.2 % |" in text
+    assert "| 3 others | 274 ms | 8.8 % |" in text
+    assert html.count('class="meter"') > 10
 
 
 def test_pictures_lie_beside_the_page_and_in_it(page):
@@ -89,38 +104,39 @@ def test_pictures_lie_beside_the_page_and_in_it(page):
     for name in ("roofline", "growth", "memory", "trends"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"]({name}.png)" in text
-    assert html.count('<svg class="plot"') == 4
+    assert html.count('<svg class="plot"') == 3 + 2 + 4 + 3
     assert "http" not in re.sub(r'"http://www.w3.org/[^"]*"', "", html)
     ids = re.findall(r' id="([^"]*)"', html)
     assert len(ids) == len(set(ids))
 
 
-def test_the_same_records_give_the_same_bytes_also_from_the_copies(page, tmp_path):
+def test_the_same_records_give_the_same_bytes_also_from_the_copies(page):
     html, text, out = page
-    render_performance(out / "records", tmp_path / "again")
-    assert (tmp_path / "again/report.html").read_text() == html
-    assert (tmp_path / "again/report.md").read_text() == text
+    pictures = {file.name: file.read_bytes() for file in out.glob("*.png")}
     render_performance(out / "records", out)
     assert (out / "report.html").read_text() == html
-    assert len(list((out / "records").iterdir())) == 7
+    assert (out / "report.md").read_text() == text
+    assert {file.name: file.read_bytes() for file in out.glob("*.png")} == pictures
+    assert len(list((out / "records").iterdir())) == 8
 
 
 def test_a_copy_of_a_record_that_is_gone_goes(tmp_path):
-    folder = whole(tmp_path / "records")
+    folder = folder_of(tmp_path / "records", a=measured.first(), b=measured.fresh())
     render_performance(folder, tmp_path / "page")
-    (folder / "memory.json").unlink()
+    (folder / "b.json").unlink()
     render_performance(folder, tmp_path / "page")
-    assert not (tmp_path / "page/records/memory.json").exists()
+    assert [file.name for file in (tmp_path / "page/records").iterdir()] == ["a.json"]
 
 
-@pytest.mark.parametrize("name", ["timings", "detector", "scaling", "trends", "first", "mixed"])
+@pytest.mark.parametrize("name", ["detector", "fresh", "first", "mixed"])
 def test_one_kind_of_record_alone_makes_a_page_that_says_what_is_missing(tmp_path, name):
     folder = folder_of(tmp_path / "records", one=getattr(measured, name)())
     render_performance(folder, tmp_path / "page")
     html = (tmp_path / "page/report.html").read_text()
     assert "Not measured here:" in html
     assert "Not measured:" in (tmp_path / "page/report.md").read_text()
-    assert ("python -m benchmarks scale</code>" in html) == (name != "scaling")
+    assert "<code>python -m benchmarks scale</code>" in html
+    assert ("<code>python -m benchmarks stages</code>" in html) == (name != "detector")
 
 
 def test_rows_without_ceilings_peers_or_names_are_still_shown(tmp_path):
@@ -136,8 +152,8 @@ def test_rows_without_ceilings_peers_or_names_are_still_shown(tmp_path):
 
 
 def test_parts_made_by_other_code_are_warned_of(tmp_path):
-    old = measured.scaling() | {"made_by": {**measured.ABOUT, "code_id": "old", "dirty": True}}
-    folder = folder_of(tmp_path / "records", speed=measured.timings(), scale=old)
+    old = measured.first() | {"made_by": {**measured.ABOUT, "code_id": "old", "dirty": True}}
+    folder = folder_of(tmp_path / "records", detector=measured.detector(), first=old)
     render_performance(folder, tmp_path / "page")
     html = (tmp_path / "page/report.html").read_text()
     assert "made with different code_id: 0123456789ab, old." in html
@@ -146,14 +162,19 @@ def test_parts_made_by_other_code_are_warned_of(tmp_path):
 
 def test_how_to_measure_it_again(tmp_path):
     speed = measured.timings() | {"command": "python -m benchmarks run nms --threads 2"}
-    folder = folder_of(tmp_path, a=speed, b=measured.scaling(), c=measured.mixed())
+    folder = folder_of(
+        tmp_path, a=speed, b=measured.scaling(), c=measured.mixed(), d=measured.detector()
+    )
     lines = again(gathered(folder)).splitlines()
     assert lines == [
         "git checkout aaaabbbbcccc",
         "python -m pip install --editable . torch==2.14.1 torchvision==0.29.1",
         "python -m benchmarks run nms --threads 2",
-        "python -m benchmarks scale",
-        "python -m benchmarks gate --base 111122223333 --head 555566667777 --budget 10m",
+        f"python -m benchmarks scale --out {MEASURED}/b.json",
+        "python -m benchmarks gate --base 111122223333 --head 555566667777 --budget 10m"
+        f" --out {MEASURED}",
+        f"python -m benchmarks peer --threads 2 --rounds 5 --out {MEASURED}/peer.json",
+        f"python -m benchmarks stages --threads 2 --rounds 5 --out {MEASURED}/stages.json",
         "python -m reports render",
     ]
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from reports.trends import PANELS, change_rows, changed_first, checked, trend_picture
+from reports import trends as trends_of
+from reports.trends import change_rows, changed_first, checked, trend_picture
 from tests.reports.measured import series, trends
 
 
@@ -20,13 +21,14 @@ def test_a_change_names_the_first_commit_of_the_new_level_and_the_last_of_the_ol
     assert row == ("a", "time over torchvision's", "+20 %", f"{10:012x}", "2026-01-11", f"{9:012x}")
 
 
-def test_a_panel_for_each_series_but_not_for_hundreds():
+def test_a_panel_for_each_series_but_not_for_hundreds(monkeypatch):
     assert trend_picture([]) is None
     one = trend_picture(trends()["series"])
     assert one.svg.count("time over torchvision") == 2
     assert "+15 %" in one.svg
-    many = trend_picture([series(f"s{i}", [(5, 1.0)]) for i in range(30)])
-    assert sum(f">s{i}<" in many.svg for i in range(30)) == PANELS
+    monkeypatch.setattr(trends_of, "PANELS", 2)
+    many = trend_picture([series(f"s{i}", [(5, 1.0)]) for i in range(9)])
+    assert sum(f">s{i}<" in many.svg for i in range(9)) == 2
 
 
 def test_a_single_run_is_drawn():

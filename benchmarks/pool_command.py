@@ -1,0 +1,100 @@
+"""python -m benchmarks pool, replay, plant: the proof that the gate can be trusted."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import kernels as operators
+from benchmarks import planted, pool, suite, verdict
+from benchmarks.gate_command import RUNS, ended_as_by_ctrl_c
+from benchmarks.sides import top
+from mrcnn.atomic import write_json
+from mrcnn.provenance import made_by
+
+
+def record(
+    sides: Annotated[
+        list[str],
+        typer.Option(help="NAME=FOLDER; equal sides A1, A2, slow ones S5, S10. Repeated."),
+    ],
+    count: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of this condition.")] = 24,
+    only: Annotated[list[str] | None, typer.Option(help="This benchmark; may be repeated.")] = None,
+    condition: Annotated[str, typer.Option(help="A word for the state of the machine.")] = "quiet",
+    load: Annotated[int, typer.Option(min=0, help="Cores to keep busy meanwhile.")] = 0,
+    out: Annotated[Path, typer.Option(help="The pool.")] = RUNS / "pool.jsonl",
+) -> None:
+    """Record rounds of many sides, to try the gate's decisions on; goes on where it was stopped.
+
+    \b
+    Examples:
+      python -m benchmarks plant ../A1 --percent 0
+      python -m benchmarks plant ../S10 --percent 10
+      python -m benchmarks pool --sides A1=../A1 --sides A2=../A2 --sides S10=../S10 --rounds 48
+      python -m benchmarks pool --sides A1=../A1 --sides A2=../A2 --sides S10=../S10 \\
+        --rounds 48 --condition loaded --load 1
+    """
+    folders = {}
+    for text in sides:
+        name, given, folder = text.partition("=")
+        if not given or not name or name in folders:
+            raise ValueError(f"--sides must be NAME=FOLDER, each name once, got {text!r}")
+        folders[name] = Path(folder)
+    with ended_as_by_ctrl_c(), pool.linked(folders) as linked:
+        about = made_by("cpu", operators.in_use("cpu"))
+        names = only or suite.DEFAULT
+        added = pool.record(
+            out, linked, names, count, condition=condition, load=load, made_by=about, say=typer.echo
+        )
+    typer.echo(f"added {added} rounds to {out}")
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="A pool.")],
+    length: Annotated[
+        int, typer.Option("--rounds", min=verdict.FEWEST, help="Rounds of a gate run.")
+    ] = 24,
+    out: Annotated[Path | None, typer.Option(help="Where every decision goes, as JSON.")] = None,
+) -> None:
+    """Judge disjoint runs of a pool as the gate would, and count how often it is right.
+
+    \b
+    Examples:
+      python -m benchmarks replay reports/runs/pool.jsonl
+      python -m benchmarks replay reports/runs/pool.jsonl --rounds 12 --out replay.json
+    """
+    if not file.is_file():
+        raise ValueError(f"{file}: no such pool; `python -m benchmarks pool` records one")
+    header, done = pool.read(file)
+    if not done:
+        raise ValueError(f"{file}: holds no round yet")
+    found = pool.decisions(header, done, length)
+    if not found:
+        raise ValueError(f"{file}: no condition has {length} rounds yet")
+    rows = pool.counted(found)
+    for row in rows:
+        limit = row["detectable_at_most"]
+        what = f"{row['condition']}, slowed by {100 * row['planted']:.0f} %"
+        what += f", can find {100 * limit:.0f} %" if limit else ""
+        typer.echo(f"{what}: {row['decisions']} decisions in {row['runs']} runs")
+        for word, c in row["counts"].items():
+            share = f"{100 * c['share']:5.1f} % ({100 * c['low']:.1f} to {100 * c['high']:.1f})"
+            typer.echo(f"  {word:<7} {c['count']:4d}  {share}")
+    if out is not None:
+        kept = {"kind": "replay", "rounds": length, "rows": rows, "made_by": header["made_by"]}
+        write_json(out, {**kept, "decisions": [asdict(d) for d in found]})
+
+
+def plant(
+    folder: Annotated[Path, typer.Argument(help="Where the copy goes.")],
+    percent: Annotated[float, typer.Option(min=0, help="By how much operators are slower.")] = 10.0,
+) -> None:
+    """Copy this checkout, and plant a slowdown in every operator of the copy.
+
+    \b
+    Examples:
+      python -m benchmarks plant ../S10 --percent 10
+    """
+    made = planted.plant(top(Path.cwd()), folder, percent / 100)
+    typer.echo(f"{made}: operators take {percent:g} % longer")
