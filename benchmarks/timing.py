@@ -7,7 +7,6 @@ from functools import cache
 from statistics import median
 
 import torch
-from scipy.stats import binom
 from torch import Tensor
 
 from benchmarks.roofs import caches
@@ -52,6 +51,8 @@ def interval_of_median(values: list[float]) -> tuple[float, float, float]:
     values there is no such interval, and it is the least to the greatest.
     Source: Hahn and Meeker 1991, "Statistical Intervals", sec. 5.2.
     """
+    from scipy.stats import binom  # a worker of the gate, which loads this file, has no use for it
+
     ordered, count = sorted(values), len(values)
     rank = int(binom.ppf((1 - CONFIDENCE) / 2, count, 0.5))
     rank = max(rank - 1, 0) if count >= 6 else 0
