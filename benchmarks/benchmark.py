@@ -1,7 +1,9 @@
 """What a benchmark is: work that is ready to run, and the proof that its answer is right."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 
@@ -46,3 +48,24 @@ class Benchmark:
     peer: Callable[[Path], Ready] | None = None
     bytes: Callable[[int], int] | None = None
     operations: Callable[[int], int] | None = None
+
+
+def named(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The known names that are meant: by the whole one, by its first parts, roi_align/P2, or with *
+    for anything.
+
+    Raises ValueError for one that fits none, with the nearest that would.
+    """
+    every, found = list(known), dict[str, None]()
+    for name in names:
+        fits = [k for k in every if k == name or k.startswith(f"{name}/") or fnmatch(k, name)]
+        if not fits:
+            starts = {k.rsplit("/", n)[0] for k in every for n in range(k.count("/") + 1)}
+            near = difflib.get_close_matches(name, starts, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"{name!r} is no benchmark{hint} (names are like {', '.join(every[:2])}; "
+                "their first parts will do; all: python -m benchmarks list)"
+            )
+        found |= dict.fromkeys(fits)
+    return list(found)

@@ -5,10 +5,8 @@ roi_align/P2/float32/channels_last/forward. Operators without maps of features h
 layout and one direction.
 """
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from fnmatch import fnmatch
 from statistics import median
 from typing import Any, Literal
 
@@ -16,7 +14,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from benchmarks.benchmark import Benchmark, Ready
+from benchmarks.benchmark import Benchmark, Ready, named
 from benchmarks.roofs import Cache, between, roofs, state
 from benchmarks.shapes import of_boxes, of_maps
 from benchmarks.timing import (
@@ -198,19 +196,7 @@ def chosen(names: Sequence[str] | None = None) -> list[Member]:
 
     Raises ValueError for one that fits none.
     """
-    found: dict[str, Member] = {}
-    for name in names or ["*"]:
-        fits = {k: m for k, m in MEMBERS.items() if fnmatch(k, name) or k.startswith(f"{name}/")}
-        if not fits:
-            starts = {k.rsplit("/", n)[0] for k in MEMBERS for n in range(5)}
-            near = difflib.get_close_matches(name, starts, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"{name!r} is no benchmark{hint} (names are like roi_align/P2, nms/10k,"
-                " paste_masks/4k; all: python -m benchmarks list)"
-            )
-        found |= fits
-    return list(found.values())
+    return [MEMBERS[name] for name in named(names or ["*"], MEMBERS)]
 
 
 def run_family(

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks import rounds, verdict
+from benchmarks.benchmark import named
 from benchmarks.process import PATIENCE_S
 from benchmarks.rounds import Calibration, Round, Slice, value
 from benchmarks.sides import Side
 from benchmarks.verdict import Verdict
-from kernels.op import unknown
 
 MOST = 64
 """Rounds, however large the budget: more would find effects that nobody asked for."""
@@ -156,12 +156,12 @@ def planned(plan: Plan, found: Found, calibration: Calibration, tell: Say) -> li
     one, other = (s.name for s in plan.sides)
     base, head = calibration.lists[one], calibration.lists[other]
     every = {**base, **head}
-    names = list(every) if plan.names is None else list(plan.names)
+    try:
+        names = named(["*"] if plan.names is None else plan.names, every)
+    except ValueError as error:
+        raise ValueError(f"{error}{broken(calibration, other)}") from None
     if plan.against is not None:
-        names = [n for n in names if every.get(n, {}).get("peer")]
-    for name in names:
-        if name not in every:
-            raise ValueError(unknown(name, every, "benchmark") + broken(calibration, other))
+        names = [n for n in names if every[n].get("peer")]
     for name in dict.fromkeys((*names, *plan.promised)):
         if name in base and name in head:
             found.about[name] = head[name]

@@ -72,7 +72,7 @@ def gate(
     Examples:
       python -m benchmarks gate --base origin/main
       python -m benchmarks gate --base v1.2 --head HEAD --budget 20m --on-unsure pass
-      python -m benchmarks gate --base HEAD~1 --only nms/10k/float32/contiguous/forward
+      python -m benchmarks gate --base HEAD~1 --only nms/10k --only paste_masks
       python -m benchmarks gate --base origin/main --kernels my_kernels.py --junit gate.xml
       python -m benchmarks gate --base main --build "make" --python venv/bin/python
       python -m benchmarks gate --base HEAD~1 --count instructions

@@ -95,7 +95,7 @@ def kept_in(out: Path, device: str) -> Iterator[Any]:
     finally:
         if rows:
             write_json(out, {"timings": rows, "made_by": made_by(device, kernels.in_use(device))})
-        typer.echo(f"wrote {len(rows)} timings to {out}")
+            typer.echo(f"wrote {len(rows)} timings to {out}")
 
 
 def run_workloads(
