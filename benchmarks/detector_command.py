@@ -29,12 +29,6 @@ Rounds = Annotated[int, typer.Option(min=3, help="Pairs of samples.")]
 Threads = Annotated[list[int] | None, typer.Option(min=1, help="May be repeated; default 1.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    for name, command in COMMANDS.items():
-        app.command(name)(command)
-
-
 @contextmanager
 def kept_in(out: Path, device: str = "cpu") -> Iterator[tuple[dict[str, list[Any]], Show]]:
     """Rows by kind, which are written when the block ends, however it ends; and a progress bar."""
@@ -221,11 +215,3 @@ def throughput(
         for row in rows["throughput"]:
             rate = median(row["images_per_s"])
             typer.echo(f"{row['what']:<36} {row['workers']} workers {rate:9.1f} images/s")
-
-
-COMMANDS: dict[str, Any] = {
-    "detector": detector,
-    "stages": stages,
-    "peer": peer,
-    "throughput": throughput,
-}

@@ -3,19 +3,17 @@
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from benchmarks import detector_command
-from benchmarks.detector_command import add_to, breakdown_in_words, fresh_in_words
+from benchmarks.__main__ import app
+from benchmarks.detector_command import breakdown_in_words, fresh_in_words
 from benchmarks.peer_detector import Contest
 from benchmarks.stages import Case
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-    add_to(app)
     monkeypatch.chdir(tmp_path)
     return lambda *words: CliRunner().invoke(app, [*words, "--out", "out.json"])
 
