@@ -22,8 +22,8 @@ SWEEP = ("mask_loss", "--scale", "smoke", "--set", "train.steps=60")
 def start(runs):
     command = [sys.executable, "-m", "ablations", "run", *SWEEP, "--runs", str(runs)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "COLUMNS": "200"}
-    out = (runs.parent / "out.txt").open("w")
-    return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment)
+    with (runs.parent / "out.txt").open("w") as out:
+        return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment)
 
 
 def started(process, runs, *, at_work):
