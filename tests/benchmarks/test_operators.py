@@ -34,12 +34,13 @@ def run(*options, folder):
     ]
     command += ["--benchmark-only", f"--benchmark-storage={folder}", "-p", "no:cacheprovider"]
     paths = os.pathsep.join([str(folder), str(ROOT)])
+    alone = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}  # not of xdist
     return subprocess.run(
         [*command, *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env={**alone, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
     )
 
 
