@@ -13,8 +13,9 @@ import typer
 import kernels
 from benchmarks.detector import WORK, choice, share
 from benchmarks.fresh import fresh
-from benchmarks.low_precision import average_precision, moved
+from benchmarks.low_precision import average_precision, moved, precision_in_words
 from benchmarks.peer_detector import CONTESTS, PRECISIONS, Contest
+from benchmarks.process import ended_as_by_ctrl_c
 from benchmarks.profiled import operators
 from benchmarks.stages import CASES, REST, WHOLE, breakdown
 from benchmarks.throughput import rates
@@ -34,7 +35,7 @@ def kept_in(out: Path, device: str = "cpu") -> Iterator[tuple[dict[str, list[Any
     """Rows by kind, which are written when the block ends, however it ends; and a progress bar."""
     rows: dict[str, list[Any]] = {}
     try:
-        with on_terminal() as show:
+        with ended_as_by_ctrl_c(), on_terminal() as show:
             yield rows, show
     finally:
         if any(rows.values()):
@@ -172,7 +173,7 @@ def peer(
             rows["precision"] = [moved("bf16", show=show)]
             if model is not None:
                 rows["precision"].append(average_precision(model, show=show))
-            typer.echo("\n".join(map(str, rows["precision"])))
+            typer.echo("\n".join(map(precision_in_words, rows["precision"])))
         for count in (threads or [1]) if processes else []:
             found_fresh = fresh("full", count, processes, show=show)
             rows.setdefault("fresh", []).extend(found_fresh)

@@ -1,7 +1,6 @@
 """python -m benchmarks gate: from its options to the files that it leaves."""
 
 import re
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from benchmarks import process, suite
 from benchmarks.counted import missing
 from benchmarks.gate import Found, Plan
 from benchmarks.gate_count import by_instructions
+from benchmarks.process import ended_as_by_ctrl_c
 from benchmarks.sides import TREE, Side, changed, checked_out, top
 from mrcnn.atomic import write_json
 from mrcnn.provenance import made_by
@@ -231,20 +231,6 @@ def told(kept: dict[str, Any], asked: Asked) -> None:
             out.write(gate_page.summary(kept))
     if asked.history or asked.history_branch:
         keep(kept, asked.history, asked.history_branch)
-
-
-@contextmanager
-def ended_as_by_ctrl_c() -> Iterator[None]:
-    """A cancelled job gets SIGTERM: it ends like one that was stopped by hand, tidily."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

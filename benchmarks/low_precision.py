@@ -1,5 +1,6 @@
 """What bfloat16 costs in accuracy: the same network, its answers beside those of float32."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,3 +69,22 @@ def average_precision(
             row[precision] = {name: found.metrics[name] for name in ("mask AP", "box AP")}
             row[precision]["ms_per_image"] = found.cost["ms_per_image"]
     return row
+
+
+def precision_in_words(row: Mapping[str, Any]) -> str:
+    """A row of either kind as a line."""
+    if "matched" not in row:
+        cells = [
+            f"{kind}: mask AP {one['mask AP']:.1f}, box AP {one['box AP']:.1f}, "
+            f"{one['ms_per_image']:.0f} ms an image"
+            for kind, one in row.items()
+            if kind != "model"
+        ]
+        return f"{row['model']}; {'; '.join(cells)}"
+    words = f"{row['precision']} beside fp32, {row['model']}: {row['matched']} detections matched, "
+    words += f"{row['alone'][0]} and {row['alone'][1]} alone"
+    if row["matched"]:
+        box, score = row["box_px"][0], row["score"][0]
+        words += f"; medians: boxes {box:.2g} px apart, scores {score:.2g}"
+        words += f", mask IoU {row['mask_iou'][0]:.3f}" if "mask_iou" in row else ""
+    return words

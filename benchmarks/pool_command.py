@@ -8,7 +8,8 @@ import typer
 
 import kernels as operators
 from benchmarks import planted, pool, suite, verdict
-from benchmarks.gate_command import RUNS, ended_as_by_ctrl_c
+from benchmarks.gate_command import RUNS
+from benchmarks.process import ended_as_by_ctrl_c
 from benchmarks.sides import top
 from mrcnn.atomic import write_json
 from mrcnn.provenance import made_by

@@ -1,6 +1,5 @@
 """A process of one side, asked over pipes; what crashes or hangs there is a finding here."""
 
-import contextlib
 import json
 import os
 import select
@@ -8,6 +7,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from benchmarks.sides import Side, ended
@@ -70,7 +71,7 @@ class Worker:
     def ask(self, **command: Any) -> None:
         """Send a command. A process that is gone is found when its answer is waited for."""
         assert self.process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):  # it is gone, or we ended it
+        with suppress(OSError, ValueError):  # it is gone, or we ended it
             self.process.stdin.write(json.dumps(command).encode() + b"\n")
             self.process.stdin.flush()
 
@@ -125,10 +126,24 @@ class Worker:
     def end(self) -> None:
         """End the process and what it started."""
         for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 if pipe is not None:
                     pipe.close()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.words.close()
+
+
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """A cancelled job gets SIGTERM: it ends like one that was stopped by hand, tidily."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

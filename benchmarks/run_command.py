@@ -13,6 +13,7 @@ from rich.progress import track
 import kernels
 from benchmarks import suite
 from benchmarks.family import run_family
+from benchmarks.process import ended_as_by_ctrl_c
 from benchmarks.roofs import Cache
 from benchmarks.timing import TOLERANCE, Timing, copied, measure, touched
 from benchmarks.workloads import WORKLOADS, Layout, Place
@@ -91,7 +92,8 @@ def kept_in(out: Path, device: str) -> Iterator[Any]:
         typer.echo(line(found))
 
     try:
-        yield keep
+        with ended_as_by_ctrl_c():
+            yield keep
     finally:
         if rows:
             write_json(out, {"timings": rows, "made_by": made_by(device, kernels.in_use(device))})

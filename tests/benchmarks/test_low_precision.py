@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.agreement import Agreement
-from benchmarks.low_precision import average_precision, moved, summary
+from benchmarks.low_precision import average_precision, moved, precision_in_words, summary
 from benchmarks.peer_network import SMALL
 from mrcnn.checkpoint import save_model
 from mrcnn.model import MaskRCNN
@@ -30,6 +30,13 @@ def test_quantiles_are_those_of_the_bad_end():
     assert found["alone"] == [1, 2]
     assert found["box_px"] == [50, 95, 100]
     assert found["mask_iou"] == [50, 5, 0]
+    row = {"model": "m", "precision": "bf16", **found}
+    assert precision_in_words(row) == (
+        "bf16 beside fp32, m: 101 detections matched, 1 and 2 alone; medians: boxes 50 px apart, "
+        "scores 50, mask IoU 50.000"
+    )
+    nothing = {"model": "m", "precision": "bf16", "matched": 0, "alone": [3, 0]}
+    assert precision_in_words(nothing).endswith("0 detections matched, 3 and 0 alone")
 
 
 def test_average_precision_of_a_network_of_ours(tmp_path):
@@ -39,5 +46,6 @@ def test_average_precision_of_a_network_of_ours(tmp_path):
     found = average_precision(tmp_path / "model.safetensors", limit=4)
     assert found["fp32"].keys() == {"mask AP", "box AP", "ms_per_image"}
     assert found["bf16"].keys() == found["fp32"].keys()
+    assert "; fp32: mask AP " in precision_in_words(found)
     with pytest.raises(ValueError, match=r"nonesuch"):
         average_precision(tmp_path / "nonesuch.safetensors")
