@@ -80,13 +80,15 @@ def test_a_contest_and_processes_are_written(run, tmp_path, monkeypatch):
         "fresh",
         lambda *a, **k: [{**row, "first_result_s": 4.0, "peak_mb": 900.0}],
     )
-    monkeypatch.setattr(detector_command, "moved", lambda *a, **k: {"matched": 7})
+    beside = {"model": "m", "precision": "bf16", "matched": 0, "alone": [3, 0]}
+    monkeypatch.setattr(detector_command, "moved", lambda *a, **k: beside)
     found = run("peer", "--threads", "2", "--rounds", "6", "--processes", "1")
     assert found.exit_code == 0, found.output
     kept = json.loads((tmp_path / "out.json").read_text())
     assert [c["precision"] for c in kept["contests"]] == ["fp32", "bf16"]
     assert kept["contests"][0]["ratio"] == [3.0, 3.0, 3.0]
-    assert kept["precision"] == [{"matched": 7}]
+    assert kept["precision"] == [beside]
+    assert "bf16 beside fp32, m: 0 detections matched, 3 and 0 alone" in found.output
     assert len(kept["fresh"]) == 1
     assert "3.00 times as fast (3.00 to 3.00)" in found.output
     assert "first result after   4.00 s,    900 MiB" in found.output
