@@ -10,18 +10,19 @@ from rich.console import Console
 
 import kernels
 from benchmarks import suite
+from benchmarks.benchmark import named
 from benchmarks.counted import CALLS, Count, instructions, missing
 from benchmarks.sides import CODE, Side
 from mrcnn.atomic import write_json
 from mrcnn.provenance import made_by
-from mrcnn.spec import unknown
 
 OUT = Path("reports/runs/count.json")
 
 
 def count(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Of benchmarks; default those of the gate.")
+        list[str] | None,
+        typer.Argument(help="Of benchmarks, or their first parts; default those of the gate."),
     ] = None,
     calls: Annotated[int, typer.Option(min=1, help="Calls, each counted.")] = CALLS,
     out: Annotated[Path, typer.Option(help="Where all counts go.")] = OUT,
@@ -34,16 +35,13 @@ def count(
 
     \b
     Examples:
-      python -m benchmarks count nms/1k/float32/contiguous/forward
+      python -m benchmarks count nms/1k
       python -m benchmarks count
     """
     if (why := missing()) is not None:
         raise ValueError(why)
     known = [n for n, one in suite.everything().items() if (one.threads, one.device) == (1, "cpu")]
-    for name in names or []:
-        if name not in known:
-            raise ValueError(unknown(name, known, "benchmark on one thread of a CPU"))
-    chosen = names or [n for n in suite.DEFAULT if n in known]
+    chosen = named(names or [n for n in suite.DEFAULT if n in known], known)
     start = time.perf_counter()
     with Console(stderr=True).status(f"counting {len(chosen)} benchmarks: minutes"):
         found = instructions(chosen, Side(name="head", folder=CODE), calls=calls)
