@@ -88,7 +88,8 @@ def on_gpu(
 
 @app.command("first-call")
 def first_call(
-    out: Annotated[Path, typer.Option(help="Where the seconds go.")] = RUNS / "first-call.json",
+    out: Annotated[Path, typer.Option(help="Where the seconds go.")] = RUNS
+    / "performance/first-call.json",
 ) -> None:
     """How long the first call of each operator takes: when it compiles, and from the cache."""
     found = first_calls()

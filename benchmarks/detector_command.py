@@ -58,7 +58,7 @@ def detector(
     backend: Annotated[
         str | None, typer.Option(help="Of ours; default those usual on the device.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where all samples go.")] = RUNS / "detector.json",
+    out: Annotated[Path, typer.Option(help="Where all samples go.")] = PAGE / "detector.json",
 ) -> None:
     """What the kernels are worth to inference and to a training step, against torchvision's."""
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):

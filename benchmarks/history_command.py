@@ -20,7 +20,7 @@ def history(
     ] = None,
     add: Annotated[
         list[Path] | None,
-        typer.Option(help="A gate.json or speed.json to add first; may be repeated."),
+        typer.Option(help="A gate.json or operators.json to add first; may be repeated."),
     ] = None,
     level: Annotated[
         float, typer.Option(help="Of histories without a change, the share that shows one.")

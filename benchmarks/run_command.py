@@ -54,7 +54,8 @@ def run(
     threads: Annotated[
         list[int] | None, typer.Option(min=1, help="On a CPU; may be repeated; default 1.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where all samples go.")] = RUNS / "speed.json",
+    out: Annotated[Path, typer.Option(help="Where all samples go.")] = RUNS
+    / "performance/operators.json",
 ) -> None:
     """Print times and their ratio to torchvision's with its interval, and write all samples.
 

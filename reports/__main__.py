@@ -31,7 +31,7 @@ app = typer.Typer(
       python -m reports gate reports/runs/gate/gate.json --junit gate.xml
       python -m reports index
       python -m reports conformance --outcomes outcomes.json --zoo zoo.json
-      python -m reports speed reports/runs/speed.json reports/runs/detector.json
+      python -m reports speed reports/runs/performance/operators.json
       python -m reports publish reports/runs/pages/roi_layer-small
       python -m reports explain trace/
     """,
