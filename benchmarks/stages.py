@@ -6,7 +6,7 @@ every stage of one run of any size, and the run in one piece beside it.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
 
 from benchmarks.agreement import assert_same_detections
 from benchmarks.benchmark import Benchmark, Ready
@@ -35,9 +34,9 @@ from benchmarks.twins import Twins, image_of, objects_of, twins
 from mrcnn.config import Trial
 from mrcnn.data.loader import Batches
 from mrcnn.data.shapes import Shapes
-from mrcnn.evaluate import detect
+from mrcnn.evaluate import detect, predicting
 from mrcnn.model import MaskRCNN
-from mrcnn.precision import Precision, autocast, float32_products
+from mrcnn.precision import Precision, autocast
 from mrcnn.presets import R50_C4, R50_FPN, at_scale
 from mrcnn.progress import Show, silent
 from mrcnn.spec import vary
@@ -62,18 +61,6 @@ class Case:
     whole: Callable[[], object]
     images: int = 1
     device: str = "cpu"
-
-
-@contextmanager
-def predicting(model: nn.Module) -> Iterator[None]:
-    """Within the block the network predicts as it does in `mrcnn.evaluate`."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), float32_products("ieee"):
-            yield
-    finally:
-        model.train(training)
 
 
 def breakdown(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Shaped
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from mrcnn.augmented import predict_augmented
 from mrcnn.config import Trial
@@ -116,7 +116,7 @@ def _cost(model: MaskRCNN, dataset: Dataset, trial: Trial, parts: list[Part]) ->
     names = parts[0].ms if parts else ()
     times = {name: median(part.ms[name] for part in parts) for name in names}
     first = view(dataset.example(0).image.float(), trial.evaluate.transforms)
-    with _predicting(model):
+    with predicting(model):
         return {**times, "flops_g": flops_g(model, model.images([first.image]))}
 
 
@@ -136,7 +136,7 @@ def _found(model: MaskRCNN, dataset: Dataset, trial: Trial, start: int, count: i
             shown.append(exhibit(example, detections) | {"roi_grid": grid})
     ious: list[float] = []
     if seen.pyramid is not None and model.mask_head is not None:
-        with _predicting(model):
+        with predicting(model):
             targets = [e.targets for e in examples]
             ious = ious_given_boxes(model, seen.pyramid, seen.views, targets)
     return Part(start, results, shown, ious, seen.ms)
@@ -173,7 +173,7 @@ def look(model: MaskRCNN, images: list[Shaped[Tensor, "3 _h _w"]], trial: Trial)
         return _in_views(model, images, trial)
     began = _now(model)
     views = [view(image.float(), trial.evaluate.transforms) for image in images]
-    with _predicting(model):
+    with predicting(model):
         batch = model.images([seen.image for seen in views])
         pyramid, proposals = model.proposed(batch)
         boxes = model.detect(pyramid, proposals, batch.sizes)
@@ -192,7 +192,7 @@ def look(model: MaskRCNN, images: list[Shaped[Tensor, "3 _h _w"]], trial: Trial)
 
 
 @contextmanager
-def _predicting(model: MaskRCNN) -> Iterator[None]:
+def predicting(model: nn.Module) -> Iterator[None]:
     """Within the block the network is as it is for predicting; after it, as it was."""
     training = model.training
     model.eval()
@@ -213,7 +213,7 @@ def _now(model: MaskRCNN) -> float:
 def _in_views(model: MaskRCNN, images: list[Tensor], trial: Trial) -> Look:
     began = _now(model)
     whole = [view(image.float(), ()) for image in images]
-    with _predicting(model):
+    with predicting(model):
         found = [predict_augmented(model, image, trial.evaluate).to("cpu") for image in images]
     found = [_pasted(model, one, seen) for one, seen in zip(found, whole, strict=True)]
     return Look(found, whole, None, {"ms_per_image": 1e3 * (_now(model) - began) / len(images)})
