@@ -17,6 +17,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d
 
+# So that objectness and classes spread and the deltas stay moderate.
 GAINS = {"inner_blocks.0": 1.0, "inner_blocks.1": 1.0, "inner_blocks.2": 2.0, "inner_blocks.3": 4.0}
 GAINS |= {"rpn.head.bbox_pred": 0.3, "box_predictor.bbox_pred": 1.0, "cls_logits": 4.0}
 GAINS |= {"cls_score": 8.0}
@@ -91,7 +92,7 @@ def made_weights(shapes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     made = {}
     for name, like in shapes.items():
         g = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        n = torch.randn(like.shape, generator=g)
+        n = torch.randn(like.shape, generator=g) if like.is_floating_point() else like
         gain = next((v for key, v in GAINS.items() if key in name), 2**0.5)
         if name.endswith("running_var"):
             n = 1 + 0.1 * n.abs()
@@ -101,7 +102,7 @@ def made_weights(shapes: Mapping[str, Tensor]) -> dict[str, Tensor]:
             n = 0.4 + 0.05 * n
         elif name.endswith("bias"):
             n = 0.05 * n
-        else:
+        elif name.endswith("weight"):
             if like.ndim == 2:  # what all RoIs share must not decide their class
                 n = n - n.mean(1, keepdim=True)
             n = n * gain / like[0].numel() ** 0.5

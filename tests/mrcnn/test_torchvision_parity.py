@@ -5,7 +5,6 @@ scaled by its fan-in. The case is checked to be worth comparing (detections, cla
 and each planted fault must make the comparison fail.
 """
 
-import zlib
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -15,6 +14,7 @@ from torch import nn
 from torchvision.models import detection
 
 import kernels
+from benchmarks.peer_network import made_weights
 from mrcnn import boxes as box_functions
 from mrcnn.boxes import sides
 from mrcnn.config import Trial
@@ -34,33 +34,6 @@ from mrcnn.weights.converting import convert
 CLASSES = 8
 SHORT, LONG = 224, 320
 SIZES = ((240, 310), (200, 270))
-# so that objectness and classes spread and the deltas stay moderate
-GAINS = {"inner_blocks.0": 1.0, "inner_blocks.1": 1.0, "inner_blocks.2": 2.0, "inner_blocks.3": 4.0}
-GAINS |= {"rpn.head.bbox_pred": 0.3, "box_predictor.bbox_pred": 1.0, "cls_logits": 4.0}
-GAINS |= {"cls_score": 8.0}
-
-
-def made_weights(shapes):
-    """The weights of a state dict, from the names of its parameters alone."""
-    made = {}
-    for name, like in shapes.items():
-        g = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        n = torch.randn(like.shape, generator=g) if like.is_floating_point() else like
-        gain = next((v for key, v in GAINS.items() if key in name), 2**0.5)
-        if name.endswith("running_var"):
-            n = 1 + 0.1 * n.abs()
-        elif name.endswith("running_mean"):
-            n = 0.1 * n
-        elif name.endswith("weight") and like.ndim == 1:
-            n = 0.4 + 0.05 * n
-        elif name.endswith("bias"):
-            n = 0.05 * n
-        elif name.endswith("weight"):
-            if like.ndim == 2:  # what all RoIs share must not decide their class
-                n = n - n.mean(1, keepdim=True)
-            n = n * gain / like[0].numel() ** 0.5
-        made[name] = n
-    return made
 
 
 @dataclass
