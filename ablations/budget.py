@@ -1,6 +1,5 @@
 """How long trials take, which of them tell most, and what fits into a budget of time."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,22 +7,14 @@ from dataclasses import dataclass, field, replace
 from ablations.ablation import Ablation
 from ablations.grid import Cell
 from ablations.local import last_note
+from kernels.command import seconds
 from mrcnn.config import Trial
 from reports.record import Record
 
-UNITS = {"s": 1, "m": 60, "h": 3600}
 PHASES = {"train": (0.0, 0.85), "evaluate": (0.85, 0.15)}
 """Where each phase of a trial begins and how much of its time it takes, about."""
 START_S = 4.0
 """What a process needs until it has loaded PyTorch; no record counts it."""
-
-
-def seconds(text: str) -> float:
-    """The seconds of 90s, 30m or 2h. Raises ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise ValueError(f"--budget must be a time such as 90s, 30m or 2h, got {text!r}")
-    return float(found[1]) * UNITS[found[2]]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """python -m benchmarks gate: from its options to the files that it leaves."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,21 +19,13 @@ from benchmarks.gate import Found, Plan
 from benchmarks.gate_count import by_instructions
 from benchmarks.process import ended_as_by_ctrl_c
 from benchmarks.sides import TREE, Side, changed, checked_out, top
+from kernels.command import seconds
 from mrcnn.atomic import write_json
 from mrcnn.provenance import made_by
 
 RUNS = Path("reports/runs")
 OUT = RUNS / "gate"
 PEER = "torchvision"
-UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-def seconds(text: str) -> float:
-    """The seconds of 90s, 5m or 1h. Raises ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise ValueError(f"--budget must be a time such as 90s, 5m or 1h, got {text!r}")
-    return float(found[1]) * UNITS[found[2]]
 
 
 def gate(

@@ -143,15 +143,15 @@ def read(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
     Raises ValueError for a file that is no pool.
     """
-    found = []
-    for line in file.read_text().splitlines():
+    found, lines = [], file.read_text().splitlines()
+    for line in lines:
         try:
             found.append(json.loads(line))
         except ValueError:
             break
-    if not found:
+    if not lines:
         return {}, []
-    if found[0].get("kind") != "pool":
+    if not found or not isinstance(found[0], dict) or found[0].get("kind") != "pool":
         raise ValueError(f"{file}: is no pool; `python -m benchmarks pool` records one")
     return found[0], found[1:]
 

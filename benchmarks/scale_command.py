@@ -1,6 +1,5 @@
 """python -m benchmarks scale: how time and memory grow with the size of the work."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +13,12 @@ from benchmarks.scale_largest import LARGEST, largest
 from benchmarks.scale_largest import line as limit_line
 from benchmarks.scale_laws import LAWS, operator_of
 from benchmarks.scale_process import GIB, Law, enough
+from kernels.command import seconds
 from mrcnn.atomic import write_json
 from mrcnn.provenance import made_by
 from mrcnn.spec import unknown
 
 OUT = Path("reports/runs/performance/scale.json")
-UNITS = {"s": 1, "m": 60, "h": 3600}
 QUICK_S, QUICK_ROUNDS, QUICK_GIB = 60.0, 2, 1.0
 
 
@@ -139,11 +138,3 @@ def chosen(laws: tuple[Law, ...], only: list[str] | None, variable: list[str] | 
 def thinned(law: Law) -> Law:
     """Every other size, from the first on; two sizes stay two."""
     return replace(law, values=law.values[::2] if len(law.values) > 2 else law.values)
-
-
-def seconds(text: str) -> float:
-    """The seconds of 90s, 5m or 1h. Raises ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise ValueError(f"--budget must be a time such as 90s, 5m or 1h, got {text!r}")
-    return float(found[1]) * UNITS[found[2]]

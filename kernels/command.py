@@ -1,5 +1,6 @@
 """How every `python -m` here ends: exit code 0, 1, 2 or 130, and one line where it went wrong."""
 
+import re
 import sys
 from typing import NoReturn
 
@@ -40,6 +41,14 @@ def command_line(app: typer.Typer, *, stopped: str = STOPPED) -> NoReturn:
     if code == 130:
         _stop(stopped, 130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def seconds(text: str) -> float:
+    """The seconds of a --budget such as 90s, 30m or 2h. Raises ValueError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise ValueError(f"--budget must be a time such as 90s, 30m or 2h, got {text!r}")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def one_line(text: str) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ablations.budget import Budget, Times, estimate, most_telling_first, seconds, share, time_left
+from ablations.budget import Budget, Times, estimate, most_telling_first, share, time_left
 from ablations.grid import cells, named
+from kernels.command import seconds
 from mrcnn.provenance import code_id
 from reports.record import Record
 

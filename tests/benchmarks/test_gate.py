@@ -315,7 +315,7 @@ def test_wrong_options_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsy
     for options, line in {
         ("--base", "nowhere"): "unknown revision 'nowhere' in toy",
         (): "name what to compare with: --base REVISION, or --against torchvision",
-        ("--base", "HEAD", "--budget", "10"): "--budget must be a time such as 90s, 5m or 1h",
+        ("--base", "HEAD", "--budget", "10"): "--budget must be a time such as 90s, 30m or 2h",
         ("--base", "HEAD", "--on-unsure", "ask"): "--on-unsure must be pass or fail, got 'ask'",
         ("--against", "mmcv"): "--against must be torchvision, got 'mmcv'",
         ("--base", "HEAD", "--build", "false"): "does not build: 'false' ended with exit code 1",

@@ -69,6 +69,9 @@ def test_a_pool_goes_on_where_it_was_stopped(tmp_path):
     with pytest.raises(ValueError, match="pool of other sides or benchmarks"):
         record(file, SIDES[:2], NAMES, 11, by=machine())
     (tmp_path / "no.jsonl").write_text("{}\n")
+    (tmp_path / "words").write_text("# not JSON")
+    with pytest.raises(ValueError, match="words: is no pool"):
+        read(tmp_path / "words")
     with pytest.raises(ValueError, match="is no pool"):
         read(tmp_path / "no.jsonl")
 

@@ -210,7 +210,7 @@ def test_the_command_writes_what_it_measured(run_scale, monkeypatch):
     [
         (["sorting"], "'sorting' is no operator with a law"),
         (["--variable", "colour"], "'colour' is no variable"),
-        (["--budget", "soon"], "--budget must be a time such as 90s, 5m or 1h, got 'soon'"),
+        (["--budget", "soon"], "--budget must be a time such as 90s, 30m or 2h, got 'soon'"),
         (["--limit-gib", "100000"], "give a lower --limit-gib"),
     ],
 )
