@@ -157,7 +157,7 @@ def warnings(study: Study) -> list[str]:
     """What a reader has to know before believing the table."""
     records = [r for row in study.rows for r in row.finished]
     found = []
-    if not study.comparable:
+    if study.anything_published and not study.comparable:
         found.append(f"Not comparable with the published column: {study.ours_on}.")
     for name in ("code_id", "device", "threads", "torch"):
         seen = {str(r.made_by.get(name)) for r in records}
@@ -184,7 +184,8 @@ def markdown(study: Study, sections: Mapping[str, Any]) -> str:
         f"Source: {sections['source']}. Field varied: `{study.field}`.",
         "\n".join(f"- {f.mark} **{f.sentence}**" for f in sections["findings"]),
         "\n".join(f"> {warning}" for warning in sections["warnings"]),
-        f"Ours: {study.ours_on}. Paper: {study.published_on}.",
+        f"Ours: {study.ours_on}."
+        + (f" Paper: {study.published_on}." if study.anything_published else ""),
         table.markdown(sections["frame"]),
         sections["reading"],
     ]

@@ -74,6 +74,11 @@ class Study:
         return next(row for row in self.rows if row.name == name)
 
     @property
+    def anything_published(self) -> bool:
+        """Whether there is a published number to be seen beside ours."""
+        return bool(self.published or self.changes)
+
+    @property
     def pretrainings(self) -> list[Record]:
         """The records of the trunks."""
         return [record for record in map(recorded, self.trunks) if record is not None]

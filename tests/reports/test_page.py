@@ -150,3 +150,15 @@ def test_names_are_escaped(tmp_path):
     rows = {"pool": [record("pool", 0, 22.0)], "align": [record("align", 0, 41.0)]}
     render(study(tmp_path, rows, title="<script>alert(1)</script>"), tmp_path / "page")
     assert "<script>" not in (tmp_path / "page/report.html").read_text()
+
+
+def test_where_nothing_is_published_nobody_is_warned_of_it(tmp_path):
+    rows = {"pool": [record("pool", 0, 20.0)], "align": [record("align", 0, 30.0)]}
+    for published in ({}, {"pool": (26.9,)}):
+        made = study(
+            tmp_path, rows, published=published, changes=(), contrasts=(), comparable=False
+        )
+        text = render(made, tmp_path / "page")[1].read_text()
+        page = (tmp_path / "page/report.html").read_text()
+        for said in ("Not comparable with the published column", "Paper"):
+            assert (said in text) == (said in page) == bool(published)
