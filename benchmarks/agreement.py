@@ -81,14 +81,15 @@ def assert_same_detections(ours: Sequence[Detections], theirs: Sequence[Detectio
     """The agreement of two that compute the same up to rounding.
 
     Raises AssertionError with it otherwise. Rounding may turn a near-tie of NMS, and with it one
-    detection in fifty of either; a corner on the edge of a pixel moves a row of a mask.
+    detection in fifty of either; a corner on the edge of a pixel moves a row of a mask, and a pixel
+    of a small one is more than a fiftieth of it: as many masks may differ.
     """
     found = agreement(ours, theirs)
     most = max(1, sum(len(one) for one in theirs) // 50)
     right = max(found.alone) <= most and len(found.box_px) > 0
     right = right and all(px <= 1e-2 for px in found.box_px)
     right = right and all(score <= 1e-3 for score in found.score)
-    right = right and float(np.mean(np.asarray(found.mask_iou) >= 0.98)) >= 0.98
+    right = right and sum(iou < 0.98 for iou in found.mask_iou) <= most
     if not right:
         raise AssertionError(f"other detections than the peer's: {found}")
     return found
