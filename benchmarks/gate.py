@@ -261,7 +261,8 @@ def look(plan: Plan, found: Found, tell: Say, looks: Sequence[int], place: int) 
     if not values:
         return
     rounds_ = max(len(v) for v in values.values())
-    last = (looks[-1], spent[-1])
+    planned_ = rounds_ if place == len(looks) - 1 else looks[-1]
+    last = (planned_, spent[-1])
     family, share = len(found.about), spent[place]
     said: dict[str, Verdict] = {}
     if plan.against is not None:
@@ -273,7 +274,7 @@ def look(plan: Plan, found: Found, tell: Say, looks: Sequence[int], place: int) 
         left = family - verdict.differing({n: v for n, v in found.verdicts.items() if v.decided})
         said = verdict.judge(values, effects, share=share, family=left, last=last)
     if not found.looks:
-        tell(f"by the noise of {rounds_} rounds, {looks[-1]} rounds can find a change of")
+        tell(f"by the noise of {rounds_} rounds, {planned_} rounds can find a change of")
         for name, one in said.items():
             tell(f"  {100 * one.detectable:5.1f} %  {name}")
     found.looks.append(rounds_)

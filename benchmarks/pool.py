@@ -22,6 +22,7 @@ from scipy.stats import binomtest
 from benchmarks import rounds, verdict
 from benchmarks.rounds import Calibration, Slice, value
 from benchmarks.sides import Side, measuring
+from benchmarks.verdict import Verdict
 
 BUSY = """
 import os
@@ -184,7 +185,9 @@ def pairs_of(sides: Sequence[str]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One benchmark's verdict in one replayed run; `planted` is the slowdown, 0.1 for 10 %."""
+    """One benchmark's verdict in one replayed run, after so many rounds; `planted` is the slowdown,
+    0.1 for 10 %.
+    """
 
     condition: str
     run: int
@@ -195,44 +198,76 @@ class Decision:
     word: str
     ratio: float
     detectable: float
+    rounds: int
+
+
+Judged = Iterator[tuple[int, str, Verdict]]
+"""(run, benchmark, what is said of it)."""
+
+
+def together(
+    values: Mapping[str, Sequence[float]], effects: Mapping[str, float], length: int
+) -> Judged:
+    """Runs of `length` rounds, one behind the other, of all benchmarks."""
+    for run in range(min(map(len, values.values())) // length):
+        part = {n: v[run * length : (run + 1) * length] for n, v in values.items()}
+        for name, said in verdict.decide(part, effects).items():
+            yield run, name, said
+
+
+def as_needed(
+    values: Mapping[str, Sequence[float]], effects: Mapping[str, float], length: int
+) -> Judged:
+    """Runs of each benchmark for itself, of at most `length` rounds: the next begins behind the
+    round after which the last was decided, as the gate measures no more of what it has decided.
+
+    A run that might lack rounds at the end of the pool does not begin: it would count where it was
+    decided early and be lost where it was not. The correction is that of a gate run in which no
+    other benchmark differs, the most that it can be.
+    """
+    for name, all_of_it in values.items():
+        run = begin = 0
+        while begin + length <= len(all_of_it):
+            part = {name: all_of_it[begin : begin + length]}
+            said = verdict.decide(part, effects, family=len(values))[name]
+            yield run, name, said
+            run, begin = run + 1, begin + said.rounds
 
 
 def decisions(
     header: Mapping[str, Any],
     done: Sequence[Mapping[str, Any]],
     length: int,
-    pairs: Sequence[tuple[str, str]] | None = None,
+    cut: Callable[..., Judged] = together,
 ) -> list[Decision]:
     """The verdicts of the gate on disjoint runs of `length` rounds, for each condition and pair.
 
     A slowdown planted in the operators is looked for in the benchmarks of operators alone.
     """
     about = header["benchmarks"]
+    effects = {n: one["effect"] for n, one in about.items()}
     found = []
     for condition in dict.fromkeys(r["condition"] for r in done):
         of_it = [r["samples"] for r in done if r["condition"] == condition]
-        for run in range(len(of_it) // length):
-            part = of_it[run * length : (run + 1) * length]
-            for base, head in pairs or pairs_of(header["sides"]):
-                size = planted(head) or 0.0
-                values = {n: [value(s[n], base, head) for s in part] for n in about}
-                effects = {n: about[n]["effect"] for n in about}
-                for name, said in verdict.decide(values, effects).items():
-                    if size and not about[name]["operator"]:
-                        continue
-                    found.append(
-                        Decision(
-                            condition=condition,
-                            run=run,
-                            base=base,
-                            head=head,
-                            planted=size,
-                            benchmark=name,
-                            word=said.word,
-                            ratio=said.ratio,
-                            detectable=said.detectable,
-                        )
-                    )
+        for base, head in pairs_of(header["sides"]):
+            size = planted(head) or 0.0
+            values = {n: [value(s[n], base, head) for s in of_it] for n in about}
+            found += [
+                Decision(
+                    condition=condition,
+                    run=run,
+                    base=base,
+                    head=head,
+                    planted=size,
+                    benchmark=name,
+                    word=said.word,
+                    ratio=said.ratio,
+                    detectable=said.detectable,
+                    rounds=said.rounds,
+                )
+                for run, name, said in cut(values, effects, length)
+                if about[name]["operator"] or not size
+            ]
     return found
 
 
@@ -256,7 +291,7 @@ def counted(found: Sequence[Decision]) -> list[dict[str, Any]]:
                             "planted": size,
                             "detectable_at_most": most,
                             "decisions": len(those),
-                            "runs": len({(d.run, d.base, d.head) for d in those}),
+                            "rounds": sum(d.rounds for d in those) / len(those),
                             "counts": {w: bounded(words[w], len(those)) for w in WORDS},
                         }
                     )

@@ -52,39 +52,48 @@ def record(
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="A pool.")],
+    files: Annotated[list[Path], typer.Argument(help="Pools.")],
     length: Annotated[
-        int, typer.Option("--rounds", min=verdict.FEWEST, help="Rounds of a gate run.")
+        int, typer.Option("--rounds", min=verdict.FEWEST, help="Rounds of a gate run, at most.")
     ] = 24,
+    as_needed: Annotated[
+        bool,
+        typer.Option("--as-needed", help="The next run begins where the last was decided."),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Where every decision goes, as JSON.")] = None,
 ) -> None:
-    """Judge disjoint runs of a pool as the gate would, and count how often it is right.
+    """Judge disjoint runs of pools as the gate would, and count how often it is right.
 
     \b
     Examples:
       python -m benchmarks replay reports/runs/pool.jsonl
       python -m benchmarks replay reports/runs/pool.jsonl --rounds 12 --out replay.json
+      python -m benchmarks replay reports/runs/*.jsonl --as-needed
     """
-    if not file.is_file():
-        raise ValueError(f"{file}: no such pool; `python -m benchmarks pool` records one")
-    header, done = pool.read(file)
-    if not done:
-        raise ValueError(f"{file}: holds no round yet")
-    found = pool.decisions(header, done, length)
+    found, made = [], []
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file}: no such pool; `python -m benchmarks pool` records one")
+        header, done = pool.read(file)
+        if not done:
+            raise ValueError(f"{file}: holds no round yet")
+        cut = pool.as_needed if as_needed else pool.together
+        found += pool.decisions(header, done, length, cut)
+        made.append(header["made_by"])
     if not found:
-        raise ValueError(f"{file}: no condition has {length} rounds yet")
+        raise ValueError(f"{files[0]}: no condition has {length} rounds yet")
     rows = pool.counted(found)
     for row in rows:
         limit = row["detectable_at_most"]
         what = f"{row['condition']}, slowed by {100 * row['planted']:.0f} %"
         what += f", can find {100 * limit:.0f} %" if limit else ""
-        typer.echo(f"{what}: {row['decisions']} decisions in {row['runs']} runs")
+        typer.echo(f"{what}: {row['decisions']} decisions, of {row['rounds']:.1f} rounds each")
         for word, c in row["counts"].items():
             share = f"{100 * c['share']:5.1f} % ({100 * c['low']:.1f} to {100 * c['high']:.1f})"
             typer.echo(f"  {word:<7} {c['count']:4d}  {share}")
     if out is not None:
-        kept = {"kind": "replay", "rounds": length, "rows": rows, "made_by": header["made_by"]}
-        write_json(out, {**kept, "decisions": [asdict(d) for d in found]})
+        kept = {"kind": "replay", "rounds": length, "as_needed": as_needed, "rows": rows}
+        write_json(out, {**kept, "decisions": [asdict(d) for d in found], "made_by": made})
 
 
 def plant(

@@ -16,8 +16,11 @@ Interval  Student's t on the mean of the rounds, a tenth of them trimmed at each
           test err less often than it says (Efron 1969).
 SLOWER    the interval lies beyond 0, and the estimate beyond the effect worth a verdict. FASTER,
           mirrored.
-SAME      the interval lies inside the band: the larger of the effect worth a verdict and the
-          smallest effect that can be detected, but never more than 10 %.
+SAME      the estimate lies within the effect worth a verdict, and the interval that misses with
+          MISSED, divided over the looks and over nothing else, inside the band. Before the last
+          look the band is that effect: what is not seen to be the same is measured on. At the last
+          it is the larger of that and of the smallest effect that can be detected, but never more
+          than 10 %.
 UNSURE    neither.
 
 The smallest detectable effect is that which would be called in 95 of 100 runs if the noise of the
@@ -35,6 +38,9 @@ from scipy.special import stdtr, stdtrit
 Word = Literal["FASTER", "SAME", "SLOWER", "UNSURE", "AHEAD", "BEHIND"]
 ERROR = 0.01
 """The chance that a gate run on equal sides says FASTER or SLOWER of anything."""
+MISSED = 0.05
+"""The chance that an interval of equal sides' difference, of all looks together, misses it; half as
+large that SAME is said of a benchmark which differs by more than the band, to one side."""
 POWER = 0.95
 TRIMMED = 0.1
 WIDEST = 0.1
@@ -49,7 +55,8 @@ in 2,000."""
 class Verdict:
     """What is said of one benchmark.
 
-    ratio, low, high   time of head / time of base, and its interval at the level of the decision
+    ratio, low, high   time of head / time of base, and its interval at the level of the decision:
+                       that of SAME is of this benchmark alone
     band               SAME means within 1 +- band
     effect             the smallest change worth a verdict, as declared
     detectable         the smallest change that all planned rounds would find, 0.02 for 2 %
@@ -160,7 +167,7 @@ def judge(
     effects   benchmark -> the smallest change worth a verdict, 0.03 for 3 %
     share     of the chance of an error, for this look
     family    benchmarks of the plan, less those that were called FASTER or SLOWER before
-    last      rounds at the last look, and its share
+    last      rounds at the last look, and its share; those there are, if this is it
     """
     found = {name: estimate(v) for name, v in values.items()}
     steps = holm([e.p / share for e in found.values()], family)
@@ -168,8 +175,9 @@ def judge(
     for (name, e), (rejected, divisor) in zip(found.items(), steps, strict=True):
         count, effect = len(values[name]), effects[name]
         detectable = smallest(e, count, max(last[0], count), last[1] / divisor)
-        band = max(effect, min(detectable, WIDEST))
-        said[name] = _verdict(e, rejected, share / divisor, effect, band, detectable, count)
+        band = max(effect, min(detectable, WIDEST)) if count >= last[0] else effect
+        levels = share / divisor, MISSED * share / ERROR
+        said[name] = _verdict(e, rejected, levels, effect, band, detectable, count)
     return said
 
 
@@ -184,19 +192,22 @@ def smallest(e: Estimate, count: int, final: int, level: float) -> float:
 def _verdict(
     e: Estimate,
     rejected: bool,
-    level: float,
+    levels: tuple[float, float],
     effect: float,
     band: float,
     detectable: float,
     rounds: int,
 ) -> Verdict:
-    half = e.half(level)
-    low, high = e.mean - half, e.mean + half
+    """levels: of the interval of a difference, and of that of none."""
+    wide, narrow = (e.half(level) for level in levels)
     word: Word = "UNSURE"
-    if rejected and abs(e.mean) > math.log1p(effect):
-        word = "SLOWER" if e.mean > 0 else "FASTER"
-    elif max(-low, high) < math.log1p(band):
+    if abs(e.mean) > math.log1p(effect):
+        if rejected:
+            word = "SLOWER" if e.mean > 0 else "FASTER"
+    elif abs(e.mean) + narrow < math.log1p(band):
         word = "SAME"
+    half = narrow if word == "SAME" else wide
+    low, high = e.mean - half, e.mean + half
     ratio, low, high = (math.exp(x) for x in (e.mean, low, high))
     return Verdict(
         word=word,

@@ -5,9 +5,12 @@ import random
 
 import pytest
 from scipy.stats import beta
+from typer.testing import CliRunner
 
 from benchmarks import pool, verdict
+from benchmarks.__main__ import app
 from benchmarks.pool import (
+    as_needed,
     bounded,
     counted,
     decisions,
@@ -109,6 +112,36 @@ def test_runs_are_disjoint_and_judged_as_the_gate_judges(tmp_path):
     said = verdict.decide(values, dict.fromkeys(NAMES, 0.03))
     again = {d.benchmark: d.ratio for d in found if (d.run, d.base) == (1, "A3") and not d.planted}
     assert again == {n: v.ratio for n, v in said.items()}
+
+
+def test_runs_as_needed_begin_where_the_last_was_decided():
+    rng = random.Random(4)
+    values = {"quiet": [rng.gauss(0, 0.003) for _ in range(40)],
+              "noisy": [rng.gauss(0, 0.2) for _ in range(40)]}  # fmt: skip
+    found = list(as_needed(values, {"quiet": 0.03, "noisy": 0.03}, 16))
+    quiet = [said for _, name, said in found if name == "quiet"]
+    noisy = [said for _, name, said in found if name == "noisy"]
+    assert [v.rounds for v in quiet] == [8, 8, 8, 8]  # a fifth could not have sixteen
+    assert {v.word for v in quiet} == {"SAME"}
+    assert [v.rounds for v in noisy] == [16, 16]
+    part = {"quiet": values["quiet"][8:24]}
+    assert quiet[1] == verdict.decide(part, {"quiet": 0.03}, family=2)["quiet"]
+    assert [run for run, name, _ in found if name == "noisy"] == [0, 1]
+
+
+def test_a_replay_takes_several_pools(tmp_path):
+    for name in ("one", "two"):
+        record(tmp_path / name, SIDES, NAMES, 16, by=machine())
+    out = tmp_path / "replay.json"
+    files = [str(tmp_path / name) for name in ("one", "two")]
+    command = ["replay", *files, "--rounds", "16", "--as-needed", "--out", str(out)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    kept = json.loads(out.read_text())
+    equal = kept["rows"][0]
+    assert equal["decisions"] == 2 * 2 * 3
+    assert equal["rounds"] == 8
+    assert f"{equal['decisions']} decisions, of 8.0 rounds each" in result.output
 
 
 def test_counts_have_exact_bounds(tmp_path):

@@ -265,6 +265,68 @@ def test_a_small_difference_is_the_same_and_one_beyond_the_band_never():
     assert said.band == verdict.WIDEST
 
 
+def called_same(count, decision=decide):
+    """Of so many benchmarks that are slower by just the effect worth a verdict, those called SAME.
+
+    Each is a run of its own, of less noise than would make the band wider.
+    """
+    rng = np.random.default_rng(14)
+    values = math.log1p(0.03) + 0.006 * rng.standard_normal((count, ROUNDS))
+    return sum(decision({"x": v.tolist()}, {"x": 0.03})["x"].word == "SAME" for v in values)
+
+
+def test_what_differs_by_the_band_is_seldom_called_the_same():
+    most = int(binom.ppf(0.999, 4000, verdict.MISSED / 2))
+    assert 0 < called_same(4000) <= most
+
+
+def test_the_same_at_every_look_anew_is_seen():
+    def without_shares(values, effects):
+        for count in looks(ROUNDS):
+            seen = {n: v[:count] for n, v in values.items()}
+            said = judge(seen, effects, share=ERROR, family=1, last=(ROUNDS, ERROR))
+            if said["x"].decided:
+                break
+        return said
+
+    assert called_same(4000, without_shares) > binom.ppf(0.999, 4000, verdict.MISSED / 2)
+
+
+def test_the_same_is_said_of_a_benchmark_alone_and_a_difference_of_all():
+    rng = np.random.default_rng(15)
+    values = {"x": (0.01 * rng.standard_normal(16)).tolist()}
+    few, many = (
+        judge(values, {"x": 0.03}, share=ERROR, family=n, last=(16, ERROR))["x"] for n in (1, 1000)
+    )
+    assert (few.word, few.low, few.high) == (many.word, many.low, many.high)
+    assert few.word == "SAME"
+    slow = {"x": [v + 0.08 for v in values["x"]]}
+    few, many = (
+        judge(slow, {"x": 0.03}, share=ERROR, family=n, last=(16, ERROR))["x"] for n in (1, 1000)
+    )
+    assert few.low > many.low
+
+
+def test_an_early_look_does_not_widen_the_band():
+    rng = np.random.default_rng(16)
+    noisy = {"x": (0.04 * rng.standard_normal(8)).tolist()}
+    early, last = (
+        judge(noisy, {"x": 0.03}, share=ERROR / 4, family=16, last=(n, ERROR / 2))["x"]
+        for n in (32, 8)
+    )
+    assert (early.word, early.band) == ("UNSURE", 0.03)
+    assert (last.word, last.band) == ("SAME", verdict.WIDEST)
+
+
+def test_an_estimate_beyond_the_effect_is_never_the_same():
+    noise = [0.04, -0.04] * 4
+    beyond, within = (
+        decide({"x": [middle + x for x in noise]}, {"x": 0.03})["x"] for middle in (0.045, 0.025)
+    )
+    assert (beyond.word, within.word) == ("UNSURE", "SAME")
+    assert math.log(beyond.ratio) + math.log(within.high / within.ratio) < math.log1p(beyond.band)
+
+
 def test_looks_and_their_shares():
     assert looks(8) == (8,)
     assert looks(15) == (15,)
