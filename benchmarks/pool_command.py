@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,6 +60,7 @@ def replay(
         bool,
         typer.Option("--as-needed", help="The next run begins where the last was decided."),
     ] = False,
+    markdown: Annotated[bool, typer.Option(help="Print a table for a page.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where every decision goes, as JSON.")] = None,
 ) -> None:
     """Judge disjoint runs of pools as the gate would, and count how often it is right.
@@ -68,7 +69,7 @@ def replay(
     Examples:
       python -m benchmarks replay reports/runs/pool.jsonl
       python -m benchmarks replay reports/runs/pool.jsonl --rounds 12 --out replay.json
-      python -m benchmarks replay reports/runs/*.jsonl --as-needed
+      python -m benchmarks replay reports/runs/*.jsonl --as-needed --markdown
     """
     found, made = [], []
     for file in files:
@@ -83,17 +84,41 @@ def replay(
     if not found:
         raise ValueError(f"{files[0]}: no condition has {length} rounds yet")
     rows = pool.counted(found)
-    for row in rows:
-        limit = row["detectable_at_most"]
-        what = f"{row['condition']}, slowed by {100 * row['planted']:.0f} %"
-        what += f", can find {100 * limit:.0f} %" if limit else ""
-        typer.echo(f"{what}: {row['decisions']} decisions, of {row['rounds']:.1f} rounds each")
-        for word, c in row["counts"].items():
-            share = f"{100 * c['share']:5.1f} % ({100 * c['low']:.1f} to {100 * c['high']:.1f})"
-            typer.echo(f"  {word:<7} {c['count']:4d}  {share}")
+    typer.echo(table(rows) if markdown else "\n".join(map(in_words, rows)))
     if out is not None:
         kept = {"kind": "replay", "rounds": length, "as_needed": as_needed, "rows": rows}
         write_json(out, {**kept, "decisions": [asdict(d) for d in found], "made_by": made})
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """One condition and slowdown: a line, and one for each verdict."""
+    limit = row["detectable_at_most"]
+    what = f"{row['condition']}, slowed by {100 * row['planted']:.0f} %"
+    what += f", can find {100 * limit:.0f} %" if limit else ""
+    lines = [f"{what}: {row['decisions']} decisions, of {row['rounds']:.1f} rounds each"]
+    for word, c in row["counts"].items():
+        share = f"{100 * c['share']:5.1f} % ({100 * c['low']:.1f} to {100 * c['high']:.1f})"
+        lines.append(f"  {word:<7} {c['count']:4d}  {share}")
+    return "\n".join(lines)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The same as Markdown; a verdict that was never given has the largest share it could have."""
+    words = list(pool.WORDS)
+    lines = [["condition", "head", "decisions", "rounds", *words], ["---"] * (4 + len(words))]
+    for row in rows:
+        size, limit = row["planted"], row["detectable_at_most"]
+        if limit and not size:
+            continue
+        head = f"{100 * size:.0f} % slower" if size else "equal"
+        head += f", where {100 * limit:.0f} % can be found" if limit else ""
+        cells = [row["condition"], head, str(row["decisions"]), f"{row['rounds']:.1f}"]
+        for c in row["counts"].values():
+            low, share, high = (f"{100 * c[name]:.1f}" for name in ("low", "share", "high"))
+            seen = f"{c['count']}: {share} % ({low} to {high})"
+            cells.append(seen if c["count"] else f"0 (to {high} %)")
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def plant(

@@ -142,6 +142,11 @@ def test_a_replay_takes_several_pools(tmp_path):
     assert equal["decisions"] == 2 * 2 * 3
     assert equal["rounds"] == 8
     assert f"{equal['decisions']} decisions, of 8.0 rounds each" in result.output
+    result = CliRunner().invoke(app, [*command, "--markdown"])
+    assert (
+        "| quiet | equal | 12 | 8.0 | 0 (to 26.5 %) | 12: 100.0 % (73.5 to 100.0)" in result.output
+    )
+    assert "| quiet | 30 % slower, where 3 % can be found | 4 |" in result.output
 
 
 def test_counts_have_exact_bounds(tmp_path):
