@@ -6,6 +6,7 @@ each pair of sides in each: how often it is right is counted, with exact interva
 """
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -17,10 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from scipy.stats import binomtest
 
 from benchmarks import rounds, verdict
-from benchmarks.rounds import Calibration, Slice, value
+from benchmarks.rounds import Calibration, Samples, Slice, value
 from benchmarks.sides import Side, measuring
 from benchmarks.verdict import Verdict
 
@@ -234,24 +236,52 @@ def as_needed(
             run, begin = run + 1, begin + said.rounds
 
 
+def by_medians(
+    values: Mapping[str, Sequence[float]], effects: Mapping[str, float], length: int
+) -> Judged:
+    """What `pytest --benchmark-compare-fail=median:5%` says of each round, for comparison: one
+    process of either side, 5 % being the effect, SLOWER or not. `values` are of medians.
+    """
+    for name, all_of_it in values.items():
+        for run, value_ in enumerate(all_of_it):
+            ratio, effect = math.exp(value_), effects[name]
+            yield run, name, Verdict(
+                word="SLOWER" if ratio > 1 + effect else "SAME",
+                ratio=ratio, low=ratio, high=ratio, band=effect, effect=effect,
+                detectable=effect, rounds=1,
+            )  # fmt: skip
+
+
+def of_medians(samples: Samples, one: str, other: str) -> float:
+    """log(time of `other` / time of `one`), of the medians of all their samples in a round."""
+    middle = (float(np.median(np.concatenate(samples[side]))) for side in (other, one))
+    return math.log(next(middle) / next(middle))
+
+
 def decisions(
     header: Mapping[str, Any],
     done: Sequence[Mapping[str, Any]],
     length: int,
     cut: Callable[..., Judged] = together,
+    *,
+    number: Callable[[Samples, str, str], float] = value,
+    effect: float | None = None,
 ) -> list[Decision]:
     """The verdicts of the gate on disjoint runs of `length` rounds, for each condition and pair.
+
+    number   what is kept of a round
+    effect   in place of those that the benchmarks declare
 
     A slowdown planted in the operators is looked for in the benchmarks of operators alone.
     """
     about = header["benchmarks"]
-    effects = {n: one["effect"] for n, one in about.items()}
+    effects = {n: effect or one["effect"] for n, one in about.items()}
     found = []
     for condition in dict.fromkeys(r["condition"] for r in done):
         of_it = [r["samples"] for r in done if r["condition"] == condition]
         for base, head in pairs_of(header["sides"]):
             size = planted(head) or 0.0
-            values = {n: [value(s[n], base, head) for s in of_it] for n in about}
+            values = {n: [number(s[n], base, head) for s in of_it] for n in about}
             found += [
                 Decision(
                     condition=condition,

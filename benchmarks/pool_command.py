@@ -60,6 +60,10 @@ def replay(
         bool,
         typer.Option("--as-needed", help="The next run begins where the last was decided."),
     ] = False,
+    medians: Annotated[
+        str | None,
+        typer.Option(help="5%: judge each round as pytest-benchmark's comparison does, instead."),
+    ] = None,
     markdown: Annotated[bool, typer.Option(help="Print a table for a page.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where every decision goes, as JSON.")] = None,
 ) -> None:
@@ -70,16 +74,19 @@ def replay(
       python -m benchmarks replay reports/runs/pool.jsonl
       python -m benchmarks replay reports/runs/pool.jsonl --rounds 12 --out replay.json
       python -m benchmarks replay reports/runs/*.jsonl --as-needed --markdown
+      python -m benchmarks replay reports/runs/pool.jsonl --medians 5%
     """
     found, made = [], []
+    how: dict[str, Any] = {"cut": pool.as_needed if as_needed else pool.together}
+    if medians is not None:
+        how = {"cut": pool.by_medians, "number": pool.of_medians, "effect": percent(medians)}
     for file in files:
         if not file.is_file():
             raise ValueError(f"{file}: no such pool; `python -m benchmarks pool` records one")
         header, done = pool.read(file)
         if not done:
             raise ValueError(f"{file}: holds no round yet")
-        cut = pool.as_needed if as_needed else pool.together
-        found += pool.decisions(header, done, length, cut)
+        found += pool.decisions(header, done, length, **how)
         made.append(header["made_by"])
     if not found:
         raise ValueError(f"{files[0]}: no condition has {length} rounds yet")
@@ -88,6 +95,17 @@ def replay(
     if out is not None:
         kept = {"kind": "replay", "rounds": length, "as_needed": as_needed, "rows": rows}
         write_json(out, {**kept, "decisions": [asdict(d) for d in found], "made_by": made})
+
+
+def percent(text: str) -> float:
+    """5% as 0.05. Raises ValueError for what is no percentage above 0."""
+    try:
+        found = float(text.removesuffix("%")) / 100
+    except ValueError:
+        found = 0.0
+    if not found > 0 or not text.endswith("%"):
+        raise ValueError(f"--medians must be a percentage, 5%, got {text!r}")
+    return found
 
 
 def in_words(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import json
 import random
 
+import numpy as np
 import pytest
 from scipy.stats import beta
 from typer.testing import CliRunner
@@ -147,6 +148,26 @@ def test_a_replay_takes_several_pools(tmp_path):
         "| quiet | equal | 12 | 8.0 | 0 (to 26.5 %) | 12: 100.0 % (73.5 to 100.0)" in result.output
     )
     assert "| quiet | 30 % slower, where 3 % can be found | 4 |" in result.output
+
+
+def test_the_rule_of_pytest_benchmark_on_the_same_rounds(tmp_path):
+    file = tmp_path / "pool.jsonl"
+    record(file, SIDES, NAMES, 12, by=machine(noise=0.03))
+    command = ["replay", str(file), "--medians", "5%", "--out", str(tmp_path / "out.json")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    found = json.loads((tmp_path / "out.json").read_text())["decisions"]
+    equal = [d for d in found if not d["planted"]]
+    assert len(equal) == 12 * 2 * 3
+    assert all((d["word"] == "SLOWER") == (d["ratio"] > 1.05) for d in found)
+    assert {d["word"] for d in equal} == {"SAME", "SLOWER"}  # it cries wolf
+    header, done = read(file)
+    first = done[0]["samples"]["nms/1k"]
+    expected = np.median(np.concatenate(first["A2"])) / np.median(np.concatenate(first["A1"]))
+    assert found[0]["ratio"] == pytest.approx(expected)
+    for wrong in ("5", "much%", "0%"):
+        result = CliRunner().invoke(app, [*command[:3], wrong])
+        assert isinstance(result.exception, ValueError)
+        assert f"got {wrong!r}" in str(result.exception)
 
 
 def test_counts_have_exact_bounds(tmp_path):
