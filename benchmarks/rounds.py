@@ -1,10 +1,13 @@
 """A round: one fresh process of each side, asked in turn for slices of samples, never two at once.
 
 Sides take turns within a tenth of a second, forth and back (A B, B A, B A, A B), so that a machine
-that slows down or speeds up does so for both; which side begins changes with the round.
+that slows down or speeds up does so for both; which side begins changes with the round. All run on
+the same cores, and on others in the next round: what else uses a machine makes its cores unlike, and
+a process would stay on the one that it began on.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +18,8 @@ import numpy as np
 from benchmarks.process import PATIENCE_S, Failed, Worker
 from benchmarks.sides import Side
 
-BLOCKS = 4
-SLICE_MS = 30.0
+BLOCKS = 8
+SLICE_MS = 15.0
 SHORT_MS = 0.3
 """Calls shorter than this are timed in loops that are not: no sample is so long that a process
 which wants the core would interrupt most of them."""
@@ -172,7 +175,7 @@ def sampled(team: Team, name: str, how: Mapping[str, Slice], number: int) -> tup
     """The samples of one benchmark in one round, its answer checked before and after; and how many
     were disturbed.
     """
-    names = [s.name for s in team.sides]
+    names, cores = [s.name for s in team.sides], cores_of(number, team.threads)
     turned = names[number % len(names) :] + names[: number % len(names)]
     team.each(names, do="prepare", name=name, seed=seed_of(number, 0))
     kept: Samples = {side: [] for side in names}
@@ -183,11 +186,22 @@ def sampled(team: Team, name: str, how: Mapping[str, Slice], number: int) -> tup
         back = block % 4 in (1, 2)
         for side in reversed(turned) if back else turned:
             calls, samples = how[side].calls, how[side].samples
-            answer = team.each([side], do="slice", calls=calls, samples=samples)
+            answer = team.each([side], do="slice", calls=calls, samples=samples, cores=cores)
             kept[side].append(answer[side]["ms"])
             disturbed += answer[side]["disturbed"]
     team.each(names, do="finish")
     return kept, disturbed
+
+
+def cores_of(number: int, threads: int) -> list[int]:
+    """The cores that a round's slices run on, as many as threads; none where all are needed, or
+    where a process cannot be held to some.
+    """
+    every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if threads >= len(every):
+        return []
+    first = number * threads % len(every)
+    return (every + every)[first : first + threads]
 
 
 def seed_of(number: int, block: int) -> int:

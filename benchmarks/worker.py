@@ -57,6 +57,7 @@ class Bench:
 
     def __init__(self, peer: bool = False) -> None:
         self.peer = peer
+        self.cores = list(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         self.folder = Path()
         self.known: Mapping[str, Benchmark] = {}
         self.ready: Ready | None = None
@@ -64,6 +65,7 @@ class Bench:
     def answer(self, given: dict[str, Any], folder: str, kernels: str) -> dict[str, Any]:
         """Do what is asked for. Raises what the work raises."""
         kind = given["do"]
+        hold(given.get("cores") or self.cores)
         if kind == "list":
             return self.listed(folder, kernels, given.get("names", []))
         if kind == "prepare":
@@ -126,6 +128,15 @@ class Bench:
         if held is not None:
             held.close()
         gc.collect()
+
+
+def hold(cores: Sequence[int]) -> None:
+    """Let all threads of this process run on these cores alone; without any, leave them as they
+    are.
+    """
+    for thread in os.listdir("/proc/self/task") if cores else ():
+        with suppress(ProcessLookupError):  # it has just ended
+            os.sched_setaffinity(int(thread), cores)
 
 
 def import_from(folder: str) -> None:

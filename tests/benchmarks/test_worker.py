@@ -1,5 +1,6 @@
 """Within a worker: it checks before and after, times in loops, and holds nothing longer."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -81,6 +82,32 @@ def test_samples_in_which_the_core_was_taken_away_are_left_out_and_counted(monke
     monkeypatch.setattr(worker, "interruptions", lambda: spent[0])
     found = timed(made, 1, 2)
     assert len(found["ms"]) == found["disturbed"] == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a system that pins")
+def test_slices_run_on_the_cores_they_are_told_and_all_else_where_it_may():
+    every, seen = os.sched_getaffinity(0), []
+    made = bench([])
+    made.known["x"] = Benchmark(
+        name="x",
+        prepare=lambda folder: Ready(
+            run=lambda: seen.append(os.sched_getaffinity(0)),
+            check=lambda: None,
+            renew=lambda seed: seen.append(os.sched_getaffinity(0)),
+        ),
+    )
+    slice_ = {"do": "slice", "calls": 1, "samples": 1, "cores": [min(every)]}
+    try:
+        made.answer({"do": "prepare", "name": "x", "seed": 0}, "", "")
+        assert seen == [every, every]
+        made.answer(slice_, "", "")
+        assert seen[-1] == {min(every)}
+        made.answer({"do": "renew", "seed": 1}, "", "")
+        assert seen[-1] == every
+        made.answer(slice_ | {"cores": []}, "", "")
+        assert seen[-1] == every
+    finally:
+        os.sched_setaffinity(0, every)
 
 
 def test_code_that_comes_from_elsewhere_is_refused(tmp_path):
