@@ -2,8 +2,8 @@
 
 Sides take turns within a tenth of a second, forth and back (A B, B A, B A, A B), so that a machine
 that slows down or speeds up does so for both; which side begins changes with the round. All run on
-the same cores, and on others in the next round: what else uses a machine makes its cores unlike, and
-a process would stay on the one that it began on.
+the same cores, in the next round on others: what else uses a machine makes its cores unlike, and a
+process would stay on the one that it began on.
 """
 
 import math
