@@ -49,9 +49,10 @@ SHOWN = 5
 MADE = ("processor", "device", "cores", "torch", "torchvision", "python", "code_id")
 READING = (
     "A verdict rests on the rounds, in each of which both sides ran as fresh processes in turn: "
-    "the interval holds the true change, corrected for the number of benchmarks and of looks. "
-    "SLOWER and FASTER need the interval beyond 0 and the change beyond the band, SAME an interval "
-    "within the band; else the gate is UNSURE."
+    "SLOWER and FASTER need a change beyond the smallest one worth a verdict, and an interval that "
+    "does not hold 0, corrected for the number of benchmarks and of looks. SAME needs a smaller "
+    "change, and an interval of this benchmark alone, 95 % over all looks, within the band; else "
+    "the gate is UNSURE."
 )
 READING_PEER = (
     "A verdict rests on the rounds, in each of which ours and the peer ran as fresh processes in "
