@@ -33,7 +33,7 @@ app = typer.Typer(
       python -m benchmarks gate --against torchvision
       python -m benchmarks run
       python -m benchmarks run roi_align/P2 nms --rounds 40 --threads 2
-      python -m benchmarks run "nms of 4,000" --device cuda --backend triton
+      python -m benchmarks run nms/10k --device cuda --backend triton
       python -m benchmarks detector --threads 2
       python -m benchmarks stages
       python -m benchmarks scale --quick

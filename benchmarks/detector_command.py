@@ -1,13 +1,10 @@
 """Commands that time the detector: whole, by stage, beside torchvision's; and what feeds it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-import torch
 import typer
 
 import kernels
@@ -15,40 +12,16 @@ from benchmarks.detector import WORK, choice, share
 from benchmarks.fresh import fresh
 from benchmarks.low_precision import average_precision, moved, precision_in_words
 from benchmarks.peer_detector import CONTESTS, PRECISIONS, Contest
-from benchmarks.process import ended_as_by_ctrl_c
 from benchmarks.profiled import operators
+from benchmarks.run_command import RUNS, kept_in, known, there_is
 from benchmarks.stages import CASES, REST, WHOLE, breakdown
 from benchmarks.throughput import rates
-from mrcnn.atomic import write_json
-from mrcnn.progress import Show, on_terminal
-from mrcnn.provenance import made_by
+from mrcnn.progress import on_terminal
 from mrcnn.spec import unknown
 
-RUNS = Path("reports/runs")
 PAGE = RUNS / "performance"
 Rounds = Annotated[int, typer.Option(min=3, help="Pairs of samples.")]
 Threads = Annotated[list[int] | None, typer.Option(min=1, help="May be repeated; default 1.")]
-
-
-@contextmanager
-def kept_in(out: Path, device: str = "cpu") -> Iterator[tuple[dict[str, list[Any]], Show]]:
-    """Rows by kind, which are written when the block ends, however it ends; and a progress bar."""
-    rows: dict[str, list[Any]] = {}
-    try:
-        with ended_as_by_ctrl_c(), on_terminal() as show:
-            yield rows, show
-    finally:
-        if any(rows.values()):
-            write_json(out, {**rows, "made_by": made_by(device, kernels.in_use(device))})
-            typer.echo(f"wrote {sum(map(len, rows.values()))} rows to {out}")
-
-
-def known(names: list[str] | None, choices: Any, kind: str) -> list[str]:
-    """The names given, or all. Raises ValueError for one there is not."""
-    for name in names or []:
-        if name not in choices:
-            raise ValueError(unknown(name, list(choices), kind))
-    return names or list(choices)
 
 
 def detector(
@@ -61,12 +34,11 @@ def detector(
     out: Annotated[Path, typer.Option(help="Where all samples go.")] = PAGE / "detector.json",
 ) -> None:
     """What the kernels are worth to inference and to a training step, against torchvision's."""
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device {device!r} is not here; choose cpu, or cuda where there is a GPU")
+    there_is(device)
     if backend is not None and not choice(device, backend):
         every = {name for op in kernels.operators().values() for name in op.native(device)}
         raise ValueError(unknown(backend, sorted(every), f"backend on {device}"))
-    with kept_in(out, device) as (rows, show):
+    with kept_in(out, device) as rows, on_terminal() as show:
         for number, name in enumerate(WORK):
             found = share(name, device, threads, rounds, backend)
             rows.setdefault("detector", []).append({**asdict(found), "ratio": found.ratio})
@@ -96,7 +68,7 @@ def stages(
     """
     names = known(case, CASES, "run to be taken apart")
     chosen: Any = known([precision], PRECISIONS, "precision")[0]
-    with kept_in(out) as (rows, show):
+    with kept_in(out) as rows, on_terminal() as show:
         for name in names:
             made = CASES[name]()
             for count in threads or [1]:
@@ -156,7 +128,7 @@ def peer(
       python -m benchmarks peer --model reports/runs/ID/model.safetensors
     """
     tasks, kinds = known(task, CONTESTS, "task"), known(precision, PRECISIONS, "precision")
-    with kept_in(out) as (rows, show):
+    with kept_in(out) as rows, on_terminal() as show:
         for name in tasks:
             for kind in kinds:
                 for count in threads or [1]:
@@ -211,7 +183,7 @@ def throughput(
     out: Annotated[Path, typer.Option(help="Where all samples go.")] = PAGE / "throughput.json",
 ) -> None:
     """Images a second that the data loader gives, by number of workers, and that are scored."""
-    with kept_in(out) as (rows, show):
+    with kept_in(out) as rows, on_terminal() as show:
         rows["throughput"] = rates(rounds, threads, show)
         for row in rows["throughput"]:
             rate = median(row["images_per_s"])

@@ -17,16 +17,7 @@ from torch import Tensor
 from benchmarks.benchmark import Benchmark, Ready, named
 from benchmarks.roofs import Cache, between, roofs, state
 from benchmarks.shapes import of_boxes, of_maps
-from benchmarks.timing import (
-    TOLERANCE,
-    Timing,
-    calibrated,
-    cold,
-    differing,
-    hot,
-    verify,
-    widened,
-)
+from benchmarks.timing import TOLERANCE, Timing, differing, held, samples, verify, widened
 from benchmarks.work import Work, work
 from benchmarks.workloads import Layout, Place, Workload
 from kernels.command import one_line
@@ -209,11 +200,14 @@ def run_family(
     cache: Sequence[Cache] = ("cold",),
     show: Callable[[Row], object] = lambda row: None,
     backends: Sequence[str] | None = None,
+    graph: bool = False,
 ) -> list[Row]:
     """A row for each benchmark, backend, number of threads and state of the cache.
 
     dtypes, layouts   of maps; where none are given, those that a name says, else float32 in both
+    threads           of a CPU; a GPU has one row, whatever they are
     show              gets each row as soon as it is measured, so that nothing is lost
+    graph             as for `timed`
 
     Raises ValueError at once for names that are not there, and at the end, when all others are
     measured, for those that could not be: they failed or their answers were wrong.
@@ -221,7 +215,7 @@ def run_family(
     members = asked_for(names, dtypes, layouts)
     asked = [
         (member, backend, count, kept)
-        for count in threads
+        for count in (threads if device == "cpu" else (1,))
         for member in members
         for backend in backends or [member.workload.usual(device)]
         for kept in cache
@@ -230,7 +224,8 @@ def run_family(
     failed: list[str] = []
     for member, backend, count, kept in track(asked, "timing", transient=True):
         try:
-            rows.append(timed(member, backend, member.place(device, count), rounds, kept))
+            place = member.place(device, count)
+            rows.append(timed(member, backend, place, rounds, kept, graph=graph))
         except (AssertionError, MemoryError, OSError, RuntimeError, ValueError) as error:
             failed.append(f"{member.name} by {backend}: {one_line(str(error))[:200]}")
             continue
@@ -264,11 +259,17 @@ def asked_for(
     return list(found.values())
 
 
-def timed(member: Member, backend: str, place: Place, rounds: int, kept: Cache) -> Row:
+def timed(
+    member: Member, backend: str, place: Place, rounds: int, kept: Cache, *, graph: bool = False
+) -> Row:
     """One benchmark against torchvision's, in turn, on inputs that no round has seen before.
 
+    graph   on a GPU, time the replay of CUDA graphs: the kernels alone, without what Python takes.
+            A peer that none can hold, for it waits for the GPU, has no times then
+
     Raises AssertionError rather than time a wrong answer: answers are compared with the reference
-    before and after, and at full size with each other.
+    before and after, and at full size with each other. Raises RuntimeError where no graph can hold
+    ours.
     """
     workload = member.workload
     inputs = Inputs(workload, place)
@@ -280,22 +281,18 @@ def timed(member: Member, backend: str, place: Place, rounds: int, kept: Cache) 
         side.check()
     inputs.renew(0)
     _same(member, place, sides)
-    calls = [calibrated(side.run, place.device) if kept == "hot" else 1 for side in sides]
-    times: list[list[float]] = [[] for _ in sides]
-    for number in range(rounds):
-        inputs.renew(number + 1)
-        for i in range(len(sides))[:: 1 if number % 2 else -1]:
-            run = sides[i].run
-            cost = cold(run, place.device) if kept == "cold" else hot(run, place.device, calls[i])
-            times[i].append(cost)
+    if graph:
+        sides = held(sides, TOLERANCE[place.dtype])
+    times = samples(sides, place.device, rounds, kept, graph=graph)
     for side in sides:
         side.check()
     found = Timing(
         workload=f"{workload.operator}/{member.shape}/{member.direction}",
         backend=backend,
         place=place,
-        ours_ms=tuple(times[0]),
-        peer_ms=tuple(times[1]) if len(times) > 1 else (),
+        graph=graph,
+        ours_ms=times[0],
+        peer_ms=times[1] if len(times) > 1 else (),
     )
     return _row(member, found, kept, between(before, state(place.device)))
 

@@ -6,9 +6,14 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks.workloads import WORKLOADS, Place
+import kernels
+from benchmarks.family import MEMBERS
 
-OPERATORS = {w.operator: name for name, w in WORKLOADS.items() if not w.backward}
+OPERATORS = {
+    operator: next(name for name, m in MEMBERS.items() if m.workload.operator == operator)
+    for operator in kernels.operators()
+}
+"""Operator -> the name of the first benchmark of it."""
 
 
 def first_calls() -> dict[str, dict[str, float]]:
@@ -18,22 +23,22 @@ def first_calls() -> dict[str, dict[str, float]]:
     Raises RuntimeError with its last words where a process fails.
     """
     found = {}
-    for operator, workload in OPERATORS.items():
+    for operator, name in OPERATORS.items():
         with tempfile.TemporaryDirectory() as cache:
-            compiles, cached = (_in_a_process(workload, cache) for _ in range(2))
+            compiles, cached = (_in_a_process(name, cache) for _ in range(2))
         found[operator] = {"compiles_s": compiles, "cached_s": cached}
     return found
 
 
-def _in_a_process(workload: str, cache: str) -> float:
+def _in_a_process(name: str, cache: str) -> float:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.first_call", workload],
+        [sys.executable, "-m", "benchmarks.first_call", name],
         env={**os.environ, "NUMBA_CACHE_DIR": cache},
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"the first call of {workload}: {done.stderr.strip().splitlines()[-1]}")
+        raise RuntimeError(f"the first call of {name}: {done.stderr.strip().splitlines()[-1]}")
     return float(json.loads(done.stdout)["seconds"])
 
 
@@ -43,8 +48,8 @@ def main(name: str) -> None:
 
     import numba  # noqa: F401  (an import, not part of the first call)
 
-    workload = WORKLOADS[name]
-    arguments = workload.arguments(Place(), 1, few=True)
+    workload, place = MEMBERS[name].workload, MEMBERS[name].place()
+    arguments = workload.arguments(place, 1, few=True)
     start = time.perf_counter()
     workload.run(workload.ours("numba"), arguments)
     print(json.dumps({"seconds": time.perf_counter() - start}))

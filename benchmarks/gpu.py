@@ -24,9 +24,16 @@ from mrcnn.atomic import write_json
 from mrcnn.provenance import code_id
 
 ROOT = Path(__file__).resolve().parent.parent
-TIMED_MAPS = ("roi_align", "roi_align, training", "multilevel_roi_align")
+TIMED = (
+    *("roi_align/P2", "roi_align/C4/*/forward", "roi_pool/P2"),
+    *("multilevel_roi_align/pyramid", "multilevel_roi_align/masks/*/forward"),
+    *("nms/1k", "nms/10k", "batched_nms/10k", "box_iou/10k", "crop_masks/28x28"),
+    *("paste_masks/800px", "paste_masks/800px_soft"),
+)
+"""Benchmarks by the first parts of their names, in float32."""
+ALIGNED = ("roi_align/P2", "multilevel_roi_align/pyramid/*/forward")
 """What is timed as a CUDA graph as well: the kernels alone, without what Python takes."""
-HALF = ("roi_align", "roi_align, training", "roi_pool", "multilevel_roi_align")
+HALF = (*ALIGNED, "roi_pool/P2/*/forward")
 GRAPHS = ("--graph", "--dtype", "float32", "--dtype", "float16", "--layout", "channels_last")
 SANITIZED = "gpu+sanitizer"
 WATCHED = ("multilevel_roi_align", "nms", "roi_pool", "paste_masks", "crop_masks")
@@ -116,9 +123,9 @@ def timed(rounds: int) -> list[Step]:
     run = ("benchmarks", "run", "--device", "cuda", "--rounds", str(rounds))
     half = ("--dtype", "float16", "--dtype", "bfloat16")
     return [
-        Step(name="float32", command=(*run, *both), limit_s=200),
+        Step(name="float32", command=(*run, *TIMED, *both), limit_s=200),
         Step(name="half", command=(*run, *HALF, *both, *half), limit_s=200),
-        Step(name="graphs", command=(*run, *TIMED_MAPS, *both, *GRAPHS), limit_s=120),
+        Step(name="graphs", command=(*run, *ALIGNED, *both, *GRAPHS), limit_s=120),
         Step(
             name="detector",
             command=("benchmarks", "detector", "--device", "cuda", "--backend", "cuda"),

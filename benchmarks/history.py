@@ -68,6 +68,7 @@ def _named(row: Mapping[str, Any]) -> str:
     """What tells a timing apart from all others of its run."""
     parts = [row["name"]] if row.get("name") else [row["workload"], row["dtype"], row["layout"]]
     parts += [row.get(key) for key in ("backend", "device", "cache", "precision")]
+    parts += ["graph" if row.get("graph") else None]
     parts += [f"{row['threads']} threads" if row["threads"] > 1 else None]
     return ", ".join(str(part) for part in parts if part)
 

@@ -5,30 +5,27 @@ eq. 1); "masks" are the mask head's RoIs, 14 x 14; C4 and C5 the maps of nets wi
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
-from torchvision import ops
-from torchvision.models.detection.roi_heads import project_masks_on_boxes
 
 from benchmarks.workloads import (
     HEIGHT,
+    PEERS,
     WIDTH,
-    WORKLOADS,
     Arguments,
     Workload,
     few_rois,
+    few_untied,
     first,
     one_map,
     proposals,
     pyramid,
     rois,
 )
-from kernels.roi_warp.reference import rounded_boxes
 
 Inputs = Callable[[torch.Generator], Arguments]
+Few = Callable[[Arguments], Arguments]
 MAPS: dict[str, Inputs] = {
     "P2": one_map(1000, 256, 4, 7, (16, 112)),
     "P3": one_map(1000, 256, 8, 7, (112, 224)),
@@ -48,33 +45,41 @@ CLASSES, TRUE, POSITIVES = 80, 50, 128
 
 def of_maps(*, backward: bool) -> Iterator[tuple[str, Workload]]:
     """(shape, workload) for the operators that read maps, alone or with their backward pass."""
-    pool = WORKLOADS["roi_pool, training" if backward else "roi_pool"]
-    align = WORKLOADS["roi_align"]
-    warp = replace(align, operator="roi_warp", peer=_warp)
-    crop = replace(align, operator="crop_and_resize", peer=None)
+
+    def workload(operator: str, inputs: Inputs) -> Workload:
+        return Workload(
+            operator=operator,
+            inputs=inputs,
+            peer=PEERS.get(operator),
+            few=few_untied if backward and operator == "roi_pool" else few_rois,
+            backward=backward,
+            maps=("features",),
+        )
+
     for shape, inputs in MAPS.items():
-        for workload in (align, pool, warp):
-            yield shape, replace(workload, inputs=inputs, backward=backward)
-        yield shape, replace(crop, inputs=normalised(inputs), backward=backward)
+        for operator in ("roi_align", "roi_pool", "roi_warp"):
+            yield shape, workload(operator, inputs)
+        yield shape, workload("crop_and_resize", normalised(inputs))
     for shape, inputs in PYRAMIDS.items():
-        many = WORKLOADS["multilevel_roi_align"]
-        yield shape, replace(many, inputs=inputs, few=few_rois, backward=backward)
+        yield shape, workload("multilevel_roi_align", inputs)
 
 
 def of_boxes() -> Iterator[tuple[str, Workload]]:
     """(shape, workload) for the operators on boxes and masks."""
+
+    def workload(operator: str, inputs: Inputs, few: Few) -> Workload:
+        return Workload(operator=operator, inputs=inputs, peer=PEERS[operator], few=few)
+
     few = first(1000, "boxes", "scores", "labels")
     for shape, count in COUNTS.items():
-        alone, by_label = WORKLOADS["nms of 1,000"], WORKLOADS["batched_nms of 4,000"]
-        yield shape, replace(alone, inputs=proposals(count), few=few)
-        yield shape, replace(by_label, inputs=proposals(count, CLASSES), few=few)
-        yield shape, replace(WORKLOADS["box_iou"], inputs=two_sets(count))
+        yield shape, workload("nms", proposals(count), few)
+        yield shape, workload("batched_nms", proposals(count, CLASSES), few)
+        yield shape, workload("box_iou", two_sets(count), first(50, "a"))
+    few = first(4, "masks", "boxes")
     for shape, size in IMAGES.items():
-        paste = WORKLOADS["paste_masks"]
-        yield shape, replace(paste, inputs=pasted(*size, threshold=0.5))
-        yield f"{shape}_soft", replace(paste, inputs=pasted(*size, threshold=None))
-    few = first(6, "index", "boxes")
-    yield "28x28", Workload(operator="crop_masks", inputs=objects, peer=_targets, few=few)
+        yield shape, workload("paste_masks", pasted(*size, threshold=0.5), few)
+        yield f"{shape}_soft", workload("paste_masks", pasted(*size, threshold=None), few)
+    yield "28x28", workload("crop_masks", objects, first(6, "index", "boxes"))
 
 
 def normalised(inputs: Inputs) -> Inputs:
@@ -129,13 +134,3 @@ def objects(g: torch.Generator) -> Arguments:
         "aligned": False,
         "threshold": None,
     }
-
-
-def _warp(features: Tensor, rois: Tensor, output_size: int, spatial_scale: float) -> Tensor:
-    """RoIWarp as a user of torchvision has it: RoIAlign of rounded boxes."""
-    boxes = rounded_boxes(rois, spatial_scale, "inclusive").to(features.dtype)
-    return ops.roi_align(features, boxes, output_size, 1.0, 2, aligned=True)
-
-
-def _targets(masks: Tensor, index: Tensor, boxes: Tensor, size: int, **_: Any) -> Tensor:
-    return project_masks_on_boxes(masks, boxes, index, size)

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.roofs import caches
-from benchmarks.workloads import WORKLOADS, Arguments, Place, Workload
+from benchmarks.benchmark import Ready
+from benchmarks.roofs import Cache, caches
+from benchmarks.workloads import Arguments, Place, Workload
 
 CONFIDENCE = 0.95
 FLUSHED, WRITES, READS = 2**30, 6, 3
@@ -19,6 +21,8 @@ second-level cache, for some 2 ms, in which the call to be timed is prepared. Th
 else the call would have to store what was written before it."""
 TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "float16": 1e-2, "bfloat16": 6e-2}
 """Of the reference's largest value: enough for rounding, not for a wrong pixel."""
+UNLIKE = 0.05
+"""The share of values in which a graph's replay may differ from its call: sums in another order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,82 +63,68 @@ def interval_of_median(values: list[float]) -> tuple[float, float, float]:
     return median(ordered), ordered[rank], ordered[count - 1 - rank]
 
 
-def measure(name: str, backend: str, place: Place, rounds: int, *, graph: bool = False) -> Timing:
-    """Time ours and the peer in turn, in the other order each round.
+def samples(
+    sides: Sequence[Ready], device: str, rounds: int, kept: Cache, *, graph: bool = False
+) -> list[tuple[float, ...]]:
+    """Milliseconds of each side in each round, in the other order every time.
 
-    graph   time the replay of a CUDA graph; a peer that cannot be captured has no times then
-
-    Raises AssertionError rather than time a wrong answer: before the first and after the last
-    round, answers are compared with the reference.
+    sides   have been run before, and share their inputs, which the first renews for each round
+    graph   time the replay of a CUDA graph of each call, captured on the inputs of its round
     """
-    workload = WORKLOADS[name]
-    ours, peer = workload.ours(backend), workload.peer_at(place)
-    if place.device == "cpu":
-        torch.set_num_threads(place.threads)
-    verify(workload, backend, place, 0)
-    times: tuple[list[float], list[float]] = ([], [])
-    contest = [(times[0], ours)] + ([(times[1], peer)] if peer else [])
-    if graph:
-        contest = [(t, f) for t, f in contest if f is ours or capturable(workload, f, place)]
-    clock = on_replay if graph else on_gpu if place.device == "cuda" else on_cpu
-    warm = workload.arguments(place, 0)
-    for _, function in contest:
-        workload.run(function, warm)
+
+    def call(side: Ready) -> Callable[[], object]:
+        return captured(side.run)[0].replay if graph else side.run
+
+    calls = [calibrated(call(side), device) if kept == "hot" else 1 for side in sides]
+    times: list[list[float]] = [[] for _ in sides]
     for number in range(rounds):
-        arguments = workload.arguments(place, number + 1)
-        for samples, function in contest if number % 2 else contest[::-1]:
-            samples.append(clock(workload, function, arguments))
-    verify(workload, backend, place, rounds)
-    return Timing(
-        workload=name,
-        backend=backend,
-        place=place,
-        graph=graph,
-        ours_ms=tuple(times[0]),
-        peer_ms=tuple(times[1]),
-    )
+        sides[0].renew(number + 1)
+        for i in range(len(sides))[:: 1 if number % 2 else -1]:
+            run = call(sides[i])
+            cost = cold(run, device) if kept == "cold" else hot(run, device, calls[i])
+            times[i].append(cost)
+    return [tuple(some) for some in times]
 
 
-def on_cpu(workload: Workload, function: Callable[..., Tensor], arguments: Arguments) -> float:
-    """Milliseconds of one call."""
-    return _clocked(lambda: workload.run(function, arguments), "cpu")
+def captured(run: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """A call that has been made before as a CUDA graph, and the result that each replay fills.
 
-
-def on_gpu(workload: Workload, function: Callable[..., Tensor], arguments: Arguments) -> float:
-    """Milliseconds of one call between two events, with nothing of its inputs in the cache.
-
-    The flush also keeps the GPU busy while the call is prepared, so that what is timed is the GPU's
-    work rather than Python's, unless the call waits for the GPU itself.
+    Raises RuntimeError with the reason where it cannot be, for it waits for the GPU on its way.
     """
-    return cold(lambda: workload.run(function, arguments), "cuda")
-
-
-def on_replay(workload: Workload, function: Callable[..., Tensor], arguments: Arguments) -> float:
-    """Milliseconds of the replay of one call, captured in a CUDA graph: the kernels alone."""
-    graph = captured(workload, function, arguments)
-    return cold(graph.replay, "cuda")
-
-
-def captured(
-    workload: Workload, function: Callable[..., Tensor], arguments: Arguments
-) -> torch.cuda.CUDAGraph:
-    """One call as a CUDA graph. Raises RuntimeError where it waits for the GPU on its way."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        workload.run(function, arguments)
-    return graph
-
-
-def capturable(workload: Workload, function: Callable[..., Tensor], place: Place) -> bool:
-    """Whether a function's call can be captured in a CUDA graph."""
-    arguments = workload.arguments(place, 0, few=True)
-    workload.run(function, arguments)
+    stream, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
     try:
-        captured(workload, function, arguments)
-    except RuntimeError:
+        with torch.cuda.graph(graph):
+            found = run()
+    except RuntimeError as error:
+        torch.cuda.set_stream(stream)  # a capture that fails stays on its own
         torch.cuda.synchronize()
-        return False
-    return True
+        why = error.__context__ or error  # the failure itself, not that of the end after it
+        raise RuntimeError(f"a CUDA graph cannot hold it: {why}") from None
+    return graph, found
+
+
+def held(sides: Sequence[Ready], tolerance: float) -> list[Ready]:
+    """The sides whose calls a CUDA graph can hold: the first has to be, others are left out.
+
+    Raises RuntimeError with the reason if the first cannot, and AssertionError if a replay does
+    not give what the call does.
+    """
+    found: list[Ready] = []
+    for side in sides:
+        expected: Any = side.run()
+        try:
+            graph, again = captured(side.run)
+        except RuntimeError:
+            if not found:
+                raise
+            continue
+        for one in again:
+            one.fill_(float("nan") if one.is_floating_point() else -1)
+        graph.replay()
+        if differing(again, expected, tolerance) > UNLIKE:
+            raise AssertionError("the replay of its CUDA graph gives another answer")
+        found.append(side)
+    return found
 
 
 def flush(device: str) -> None:
@@ -156,7 +146,11 @@ def _old_data() -> Tensor:
 
 
 def cold(run: Callable[[], object], device: str) -> float:
-    """Milliseconds of one call whose inputs are in no cache."""
+    """Milliseconds of one call whose inputs are in no cache.
+
+    The flush keeps a GPU busy while the call is prepared, so that what is timed is the GPU's work
+    rather than Python's, unless the call waits for the GPU itself.
+    """
     flush(device)
     return _clocked(run, device)
 
@@ -235,37 +229,3 @@ def _doubled(value: object) -> object:
         return [_doubled(v) for v in value]
     floats = isinstance(value, Tensor) and value.is_floating_point()
     return value.double() if floats else value  # type: ignore[attr-defined]
-
-
-def copied(device: str, threads: int, megabytes: int) -> float:
-    """Bytes per second of a copy, read and written: the best of ten, the roof for moving data."""
-    if device == "cpu":
-        torch.set_num_threads(threads)
-    source = torch.ones(megabytes * 2**18, device=device)
-    target = torch.empty_like(source)
-    best = 0.0
-    for _ in range(10):
-        if device == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        target.copy_(source)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = max(best, 2 * source.nbytes / (time.perf_counter() - start))
-    return best
-
-
-def touched(workload: Workload, arguments: Arguments) -> int | None:
-    """The fewest bytes a forward pass over maps must move: the pixels that these RoIs read, once,
-    and the result. None for other workloads. A pixel read with weight 0 is not counted.
-    """
-    if workload.backward or not workload.maps:
-        return None
-    maps = arguments["features"]
-    of_one = [m[:, :1].float() for m in (maps if isinstance(maps, list) else [maps])]
-    leaves = [torch.ones_like(m).requires_grad_() for m in of_one]
-    given = leaves if isinstance(maps, list) else leaves[0]
-    out = workload.ours("torchvision")(**{**arguments, "features": given})
-    read = sum(int(g.count_nonzero()) for g in torch.autograd.grad(out.sum(), leaves))
-    first = maps[0] if isinstance(maps, list) else maps
-    return (read + out.numel()) * first.shape[1] * first.itemsize

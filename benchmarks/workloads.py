@@ -1,15 +1,16 @@
-"""The workloads: what Mask R-CNN asks of its operators at 800 x 1216, and the peer's answer."""
+"""What a workload is: an operator, inputs as Mask R-CNN makes them at 800 x 1216, and the peer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torchvision import ops
-from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.models.detection.roi_heads import paste_masks_in_image, project_masks_on_boxes
 
 import kernels
+from kernels.roi_warp.reference import rounded_boxes
 
 HEIGHT, WIDTH = 800, 1216
 Arguments = dict[str, Any]
@@ -169,22 +170,6 @@ def proposals(count: int, classes: int = 0) -> Callable[[torch.Generator], Argum
     return inputs
 
 
-def two_sets(g: torch.Generator) -> Arguments:
-    """Anchors' worth of boxes and an image's worth of ground truth."""
-    return {"a": proposals(20_000)(g)["boxes"], "b": proposals(50)(g)["boxes"]}
-
-
-def detections(threshold: float | None) -> Callable[[torch.Generator], Arguments]:
-    """100 masks to be pasted into an image: as bits by the threshold, or as they are."""
-    return lambda g: {
-        "masks": torch.rand(100, 28, 28, generator=g, device=g.device),
-        "boxes": rois(100, 16.0, 320.0, g)[:, 1:],
-        "size": (HEIGHT, WIDTH),
-        "method": "grown",
-        "threshold": threshold,
-    }
-
-
 def _align(features: Tensor, rois: Tensor, output_size: int, spatial_scale: float) -> Tensor:
     boxes = rois.to(features.dtype)
     return ops.roi_align(features, boxes, output_size, spatial_scale, 2, aligned=True)
@@ -192,6 +177,12 @@ def _align(features: Tensor, rois: Tensor, output_size: int, spatial_scale: floa
 
 def _pool(features: Tensor, rois: Tensor, output_size: int, spatial_scale: float) -> Tensor:
     return ops.roi_pool(features, rois.to(features.dtype), output_size, spatial_scale)
+
+
+def _warp(features: Tensor, rois: Tensor, output_size: int, spatial_scale: float) -> Tensor:
+    """RoIWarp as a user of torchvision has it: RoIAlign of rounded boxes."""
+    boxes = rounded_boxes(rois, spatial_scale, "inclusive").to(features.dtype)
+    return ops.roi_align(features, boxes, output_size, 1.0, 2, aligned=True)
 
 
 def _pooler(
@@ -225,8 +216,26 @@ def _paste(
     return soft if threshold is None else soft >= threshold
 
 
+def _targets(masks: Tensor, index: Tensor, boxes: Tensor, size: int, **_: Any) -> Tensor:
+    return project_masks_on_boxes(masks, boxes, index, size)
+
+
 def _iou(a: Tensor, b: Tensor) -> Tensor:
     return ops.box_iou(a, b)
+
+
+PEERS: dict[str, Callable[..., Tensor]] = {
+    "roi_align": _align,
+    "roi_pool": _pool,
+    "roi_warp": _warp,
+    "multilevel_roi_align": _pooler,
+    "nms": _nms,
+    "batched_nms": _batched,
+    "box_iou": _iou,
+    "paste_masks": _paste,
+    "crop_masks": _targets,
+}
+"""Operator -> the same by torchvision, called with the same arguments, where it has such."""
 
 
 def first(count: int, *names: str) -> Callable[[Arguments], Arguments]:
@@ -250,58 +259,3 @@ def few_untied(arguments: Arguments) -> Arguments:
     y, x = torch.arange(height)[:, None], torch.arange(width)
     ramp = ((16 * y + x) % 251 - 125).to(few["features"])
     return {**few, "features": few["features"] * 0 + ramp}
-
-
-_ROI: Mapping[str, Any] = {"maps": ("features",), "few": few_rois}
-
-WORKLOADS: dict[str, Workload] = {
-    "roi_align": Workload(
-        operator="roi_align", inputs=one_map(1000, 256, 4, 7), peer=_align, **_ROI
-    ),
-    "roi_align of C4": Workload(
-        operator="roi_align", inputs=one_map(300, 1024, 16, 14), peer=_align, **_ROI
-    ),
-    "roi_align, training": Workload(
-        operator="roi_align", inputs=one_map(512, 256, 4, 7), peer=_align, backward=True, **_ROI
-    ),
-    "roi_pool": Workload(operator="roi_pool", inputs=one_map(1000, 256, 4, 7), peer=_pool, **_ROI),
-    "roi_pool, training": Workload(
-        operator="roi_pool",
-        inputs=one_map(512, 256, 4, 7),
-        peer=_pool,
-        backward=True,
-        maps=("features",),
-        few=few_untied,
-    ),
-    "multilevel_roi_align": Workload(
-        operator="multilevel_roi_align", inputs=pyramid(1000, 7), peer=_pooler, **_ROI
-    ),
-    "multilevel_roi_align, masks": Workload(
-        operator="multilevel_roi_align", inputs=pyramid(100, 14), peer=_pooler, **_ROI
-    ),
-    "multilevel_roi_align, training": Workload(
-        operator="multilevel_roi_align",
-        inputs=pyramid(512, 7),
-        peer=_pooler,
-        backward=True,
-        **_ROI,
-    ),
-    "nms of 1,000": Workload(operator="nms", inputs=proposals(1000), peer=_nms),
-    "nms of 4,000": Workload(operator="nms", inputs=proposals(4000), peer=_nms),
-    "batched_nms of 4,000": Workload(
-        operator="batched_nms", inputs=proposals(4000, classes=80), peer=_batched
-    ),
-    "box_iou": Workload(operator="box_iou", inputs=two_sets, peer=_iou, few=first(50, "a")),
-    "paste_masks": Workload(
-        operator="paste_masks",
-        inputs=detections(0.5),
-        peer=_paste,
-        few=first(4, "masks", "boxes"),
-    ),
-    "paste_masks, soft": Workload(
-        operator="paste_masks",
-        inputs=detections(None),
-        peer=_paste,
-        few=first(4, "masks", "boxes"),
-    ),
-}

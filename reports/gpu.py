@@ -27,7 +27,7 @@ def render_gpu(file: Path, folder: Path) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: not what a GPU showed ({error!r})") from None
     folder.mkdir(parents=True, exist_ok=True)
-    parts, written = [f"# On a GPU: {about['device']}", said(about)], []
+    parts, written = [f"# On a GPU: {about['device']}", said(about, timings)], []
     if timings:
         written.append(write(folder / "ratios.png", speeds(timings)))
         parts += ["## Speed", "![Ratios](ratios.png)", speed_table(timings)]

@@ -298,9 +298,15 @@ def commands(one: Found, file: str) -> list[str]:
 
 
 def as_options(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The options --threads and --rounds that rows were measured with, where they have them."""
+    """The device, threads of a CPU and rounds that rows were measured with, and whether all were
+    replays of CUDA graphs, where they have them.
+    """
     samples = {len(row["ours_ms"] if "ours_ms" in row else row["ms"]) for row in rows}
-    words = [f" --threads {n}" for n in sorted({row["threads"] for row in rows})]
+    devices = dict.fromkeys(row.get("device", "cpu") for row in rows)
+    words = [f" --device {device}" for device in devices if device != "cpu"]
+    words += [" --graph"] if rows and all(row.get("graph") for row in rows) else []
+    counts = {row["threads"] for row in rows if row.get("device", "cpu") == "cpu"}
+    words += [f" --threads {n}" for n in sorted(counts)]
     return "".join(words) + (f" --rounds {max(samples)}" if samples else "")
 
 

@@ -21,7 +21,7 @@ from benchmarks.family import (
 )
 from benchmarks.roofs import Roofs
 from benchmarks.shapes import MAPS
-from benchmarks.workloads import WORKLOADS, Place
+from benchmarks.workloads import Place
 from kernels import operators
 from reports.speed import render_speed
 
@@ -151,6 +151,7 @@ def test_rows_have_all_of_todays_and_more_and_the_page_still_reads_them(tmp_path
     assert len(rows) == 2 * (1 + 2)
     for row in rows:
         assert set(row) >= TODAYS | NEW
+        assert row["graph"] is False
         assert len(row["ours_ms"]) == 3
         seconds = median(row["ours_ms"]) / 1e3
         assert row["of_roof"] == pytest.approx(row["bytes"] / 1e10 / seconds)
@@ -197,7 +198,7 @@ IOU = "box_iou/1k/float32/contiguous/forward"
 def test_a_wrong_answer_is_not_timed_and_the_others_are(monkeypatch):
     planted(monkeypatch, NMS, lambda out, given: out.flip(0))
     shown, timed_at_all = [], []
-    monkeypatch.setattr(module, "cold", lambda run, device: timed_at_all.append(run) or 1.0)
+    monkeypatch.setattr(timing, "cold", lambda run, device: timed_at_all.append(run) or 1.0)
     with pytest.raises(ValueError, match=f"could not measure {NMS} by numba: nms: numba is wrong"):
         run_family(["nms/1k", "box_iou/1k"], rounds=3, show=shown.append)
     assert [row["operator"] for row in shown] == ["box_iou"]
@@ -228,15 +229,107 @@ def test_each_round_has_inputs_of_its_own_which_both_sides_share(monkeypatch):
     peer = member.workload.peer
     spied = replace(member.workload, peer=lambda **a: seen.append(a["scores"]) or peer(**a))
     found = replace(member, workload=spied)
-    planted_in = []
+    clocked, cold = [], timing.cold
     monkeypatch.setattr(
-        module, "cold", lambda run, device: planted_in.append(device) or timing.cold(run, device)
+        timing, "cold", lambda run, device: clocked.append(device) or cold(run, device)
     )
     module.timed(found, "numba", Place(), 4, "cold")
     rounds = seen[-5:-1]  # then the check
-    assert len(planted_in) == 8
+    assert len(clocked) == 8
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(rounds, 2))
     assert torch.equal(rounds[0], member.workload.arguments(member.place(), 1)["scores"])
+
+
+class Replay:
+    """A CUDA graph on a CPU: it makes the call again, on the inputs that it was captured on."""
+
+    def __init__(self, run):
+        self.found, self.run, self.times = run(), run, 0
+
+    def replay(self):
+        self.times += 1
+        for one, new in zip(self.found, self.run(), strict=True):
+            one.copy_(new)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Those captured, where what gives a list of indices cannot be."""
+    made = []
+
+    def captured(run):
+        made.append(Replay(run))
+        if made[-1].found[0].dtype == torch.long:
+            raise RuntimeError("a CUDA graph cannot hold it: it waits")
+        return made[-1], made[-1].found
+
+    monkeypatch.setattr(timing, "captured", captured)
+    return made
+
+
+def test_replays_of_graphs_are_timed_in_place_of_calls(graphs):
+    (row,) = run_family(["box_iou/1k"], rounds=3, graph=True)
+    assert row["graph"] is True
+    assert len(row["ours_ms"]) == len(row["peer_ms"]) == 3
+    assert row["ratio"] is not None
+    assert [graph.times for graph in graphs] == [1] * 2 * (1 + 3)  # tried first, then each round
+    rounds = [graph.found[0] for graph in graphs[2:]]
+    assert torch.allclose(rounds[0], rounds[1], atol=1e-5)  # both sides on the same inputs
+    assert not torch.equal(rounds[0], rounds[2])
+
+
+def test_ours_without_a_graph_is_named_and_the_others_are_measured(graphs):
+    shown = []
+    said = f"could not measure {NMS} by numba: a CUDA graph cannot hold it: it waits"
+    with pytest.raises(ValueError, match=said):
+        run_family(["nms/1k", "box_iou/1k"], rounds=3, show=shown.append, graph=True)
+    assert [row["operator"] for row in shown] == ["box_iou"]
+
+
+def test_a_peer_without_a_graph_has_no_times(graphs, monkeypatch):
+    right, member = timing.captured, MEMBERS[IOU]
+    peers = []
+    peer = member.workload.peer
+    spied = replace(member.workload, peer=lambda **a: peers.append(1) or peer(**a))
+
+    def captured(run):
+        before = len(peers)
+        graph = right(run)
+        if len(peers) > before:
+            raise RuntimeError("a CUDA graph cannot hold it: it waits")
+        return graph
+
+    monkeypatch.setattr(timing, "captured", captured)
+    found = replace(member, workload=spied)
+    row = module.timed(found, "numba", found.place(), 3, "cold", graph=True)
+    assert (len(row["ours_ms"]), row["peer_ms"], row["ratio"]) == (3, (), None)
+    assert row["of_light"] > 0
+
+
+def test_a_gpu_has_one_row_whatever_the_threads(monkeypatch):
+    places = []
+
+    def timed(member, backend, place, rounds, kept, *, graph):
+        places.append((place.device, place.threads, backend))
+        return {}
+
+    monkeypatch.setattr(module, "timed", timed)
+    for device in ("cpu", "cuda"):
+        run_family(["nms/1k"], device, threads=(1, 2), backends=["b"])
+    assert places == [("cpu", 1, "b"), ("cpu", 2, "b"), ("cuda", 1, "b")]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kept", ["cold", "hot"])
+def test_on_a_gpu_a_graph_is_as_fast_as_its_call_or_faster(kept):
+    names, at = ["roi_align/P5/float32/channels_last"], {"device": "cuda", "cache": [kept]}
+    calls, replays = (run_family(names, **at, graph=graph) for graph in (False, True))
+    for call, replay in zip(calls, replays, strict=True):
+        assert replay["ratio"] is not None
+        assert median(replay["ours_ms"]) < 1.5 * median(call["ours_ms"])
+    with pytest.raises(ValueError, match=f"could not measure {NMS} by .*cannot hold it"):
+        run_family([NMS], **at, graph=True)
+    assert run_family(names, **at, graph=True)  # a capture that failed spoils no other
 
 
 def test_cold_calls_follow_a_flush_and_hot_ones_themselves(monkeypatch):
@@ -279,7 +372,7 @@ def test_lists_of_indices_differ_by_what_one_of_them_lacks():
 
 
 def test_what_torchvision_is_held_to_can_fail():
-    right = WORKLOADS["roi_align"]
+    right = MEMBERS["roi_align/P2/float32/channels_last/forward"].workload
     shift = torch.tensor([0.0, 2.0, 2.0, 2.0, 2.0])  # of the corners, not of the image's index
     shifted = lambda **a: right.peer(**{**a, "rois": a["rois"] + shift})  # noqa: E731
     with pytest.raises(AssertionError, match="torchvision's is another function"):

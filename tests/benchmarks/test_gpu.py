@@ -1,7 +1,11 @@
 """The one script for a GPU: no step is lost, whatever becomes of it."""
 
 import pytest
+from typer.testing import CliRunner
 
+from benchmarks import run_command
+from benchmarks.__main__ import app
+from benchmarks.family import asked_for
 from benchmarks.gpu import ROOT, Step, checked, everything, gathered, left_out, peers, timed
 from kernels import operators
 from kernels.conformance.zoo.gpu import PLANTED
@@ -78,3 +82,31 @@ def test_every_operator_is_checked_on_both_kinds_of_kernel():
         assert {f"{name} cuda gpu", f"{name} triton gpu"} <= names
     assert {f"zoo {p.title.replace('/', ' ')}" for p in PLANTED} <= names
     assert {step.name for step in timed(5)} >= {"float32", "half", "graphs", "detector"}
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "dtypes", "graph"),
+    [
+        ("float32", 46, {"float32"}, False),
+        ("half", 32, {"float16", "bfloat16"}, False),
+        ("graphs", 12, {"float32", "float16"}, True),
+    ],
+)
+def test_a_timed_step_asks_for_benchmarks_that_are_there(name, count, dtypes, graph, monkeypatch):
+    rows = []
+
+    def run_family(names, *, dtypes, layouts, backends, **options):
+        found = asked_for(names, dtypes, layouts)
+        rows.extend((one.name, one.dtype, by, options) for one in found for by in backends)
+
+    monkeypatch.setattr(run_command, "run_family", run_family)
+    monkeypatch.setattr(run_command, "there_is", lambda device: None)
+    (step,) = (step for step in timed(5) if step.name == name)
+    done = CliRunner().invoke(app, step.command[1:], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert len({(named, by) for named, _, by, _ in rows}) == len(rows) == count
+    assert {dtype for _, dtype, _, _ in rows} == dtypes
+    assert {by for _, _, by, _ in rows} == {"cuda", "triton"}
+    (options,) = {(o["device"], o["rounds"], o["graph"]) for *_, o in rows}
+    assert options == ("cuda", 5, graph)
+    assert any(named.endswith("/with_backward") for named, *_ in rows)

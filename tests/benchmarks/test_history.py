@@ -66,6 +66,12 @@ def test_timings_are_a_line_too_and_their_ratio_is_one_of_times():
     assert len(found["benchmarks"]) == len(measured.timings()["timings"])
 
 
+def test_the_replay_of_a_graph_is_no_call():
+    row = measured.timing("nms", "1k", 3.0, device="cuda")
+    found = line_of({"timings": [row, row | {"graph": True}]})["benchmarks"]
+    assert list(found) == [f"{row['name']}, numba, cuda, hot{end}" for end in ("", ", graph")]
+
+
 @pytest.mark.parametrize("record", [{}, {"kind": "trends"}, {"timings": []}])
 def test_a_record_of_nothing_is_refused(record):
     with pytest.raises(ValueError, match="a record without benchmarks"):

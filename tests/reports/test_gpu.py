@@ -6,7 +6,8 @@ import pytest
 
 from reports.conformance import bugs, render_conformance
 from reports.gpu import render_gpu
-from tests.reports.test_speed import ABOUT, ROW
+from tests.reports import measured
+from tests.reports.test_speed import ABOUT, PUBLISHED, ROW
 
 OUTCOME = {
     "operator": "nms",
@@ -44,6 +45,27 @@ def test_the_page_has_every_part(tmp_path):
     assert "kept two" in text
     assert "| nms cuda | 2.0 | out of time | late |" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_page_of_the_family_tells_graphs_from_calls(tmp_path):
+    row = measured.timing("nms", "1k", 3.0, device="cuda", cache="cold", of_light=0.25)
+    rows = [row, row | {"graph": True, "ratio": None, "peer_ms": []}]
+    found = dict.fromkeys(("detector", "outcomes", "zoo", "steps"), [])
+    found |= {"timings": rows, "made_by": {**ABOUT, "device": "a GPU"}}
+    (tmp_path / "gpu.json").write_text(json.dumps(found))
+    text = render_gpu(tmp_path / "gpu.json", tmp_path / "page")[0].read_text()
+    assert "| nms/1k | numba | float32 | channels_last |  |" in text
+    assert "| nms/1k | numba, graph | float32 | channels_last |  |" in text
+    assert "| no peer | 25 % |  |" in text
+
+
+@pytest.mark.parametrize("name", ["gpu-h100", "gpu-h200"])
+def test_the_speed_of_former_timings_is_told_again_word_by_word(tmp_path, name):
+    page = render_gpu(PUBLISHED / name / "gpu.json", tmp_path)[0].read_text()
+    published = (PUBLISHED / name / "report.md").read_text()
+    speed = published.split("## The detector")[0].split("## Conformance")[0]
+    assert "| nms of 4,000 | cuda |" in speed
+    assert page.startswith(speed)
 
 
 def test_a_bug_has_a_column_per_lane():

@@ -179,6 +179,14 @@ def test_how_to_measure_it_again(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("graph", "option"), [(False, ""), (True, " --graph")])
+def test_what_ran_on_a_gpu_is_measured_there_again(tmp_path, graph, option):
+    row = measured.timing("nms", "1k", 3.0, device="cuda", graph=graph)
+    folder = folder_of(tmp_path, a={"timings": [row], "made_by": measured.ABOUT})
+    command = f"python -m benchmarks run --device cuda{option} --rounds 9 --out {MEASURED}/a.json"
+    assert command in again(gathered(folder)).splitlines()
+
+
 BROKEN = {
     "no json": "{",
     "a list": "[]",
