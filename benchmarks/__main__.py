@@ -7,17 +7,14 @@ import torch
 import typer
 
 import kernels
-from benchmarks import (
-    counted_command,
-    detector_command,
-    history_command,
-    pool_command,
-    run_command,
-    scale_command,
-)
+from benchmarks import run_command
+from benchmarks.detector import command as detector_command
 from benchmarks.first_call import first_calls
-from benchmarks.gate_command import gate
+from benchmarks.gate import counted_command, pool_command
+from benchmarks.gate.command import gate
 from benchmarks.gpu import everything, gathered
+from benchmarks.growth import command as scale_command
+from benchmarks.history import command as history_command
 from kernels.command import command_line
 from mrcnn.atomic import write_json
 from mrcnn.provenance import made_by

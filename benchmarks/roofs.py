@@ -16,7 +16,8 @@ import torch
 
 Cache = Literal["cold", "hot"]
 MEMORY = 2**28
-"""Bytes of a copy through memory, source and target together, on a CPU; eight times so on a GPU."""
+"""Bytes of a copy through memory, source and target together, on a CPU; eight times so on a GPU.
+Never less than four times the largest cache: some have 256 MiB and more."""
 SECONDS = 0.3
 """For which each ceiling is tried; the best try counts."""
 MATRIX = {"cpu": 1024, "cuda": 8192}
@@ -69,6 +70,7 @@ def roofs(device: str, threads: int) -> Roofs:
     try:
         known = caches(device)
         memory = MEMORY if device == "cpu" else 8 * MEMORY
+        memory = max(memory, 4 * max(known.values(), default=0))
         sizes = sorted({size // 2 for name, size in known.items() if name in ("L2", "L3")})
         dtypes = ("float32", "bfloat16") if device == "cpu" else ("float32", "bfloat16", "float16")
         return Roofs(

@@ -12,7 +12,7 @@ import typer
 import kernels
 from benchmarks import suite
 from benchmarks.family import DTYPES, LAYOUTS, run_family
-from benchmarks.process import ended_as_by_ctrl_c
+from benchmarks.gate.process import ended_as_by_ctrl_c
 from benchmarks.roofs import Cache
 from mrcnn.atomic import write_json
 from mrcnn.provenance import made_by

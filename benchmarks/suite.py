@@ -15,7 +15,7 @@ from benchmarks.timing import TOLERANCE, widened
 from benchmarks.workloads import Arguments, Place, Workload
 from kernels.conformance.declaration import USUAL, Kernel, declared_in
 
-SOURCES = (("family", "FAMILY"), ("stages", "STAGES"), ("pieces", "PIECES"))
+SOURCES = (("family", "FAMILY"), ("detector.stages", "STAGES"), ("pieces", "PIECES"))
 """Modules of benchmarks, and the names by which they have them."""
 BROKEN: dict[str, str] = {}
 """Module -> why it does not load on this side, found by `everything`."""

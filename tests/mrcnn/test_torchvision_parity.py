@@ -14,7 +14,7 @@ from torch import nn
 from torchvision.models import detection
 
 import kernels
-from benchmarks.peer_network import made_weights
+from benchmarks.detector.peer_network import made_weights
 from mrcnn import boxes as box_functions
 from mrcnn.boxes import sides
 from mrcnn.config import Trial

@@ -1,0 +1,1 @@
+"""The detector's time: whole, by stage, beside torchvision's; and what feeds it."""
