@@ -109,7 +109,9 @@ def _members() -> Iterator[Member]:
 
 @dataclass
 class Inputs:
-    """The arguments made last, for one side or for both sides of a contest."""
+    """The arguments made last, for one side or for both sides of a contest; before any were made,
+    those of seed 0, made when they are asked for.
+    """
 
     workload: Workload
     place: Place
@@ -119,6 +121,12 @@ class Inputs:
         """Make them from a seed; the old ones go first, for two sets need not fit in memory."""
         self.given = {}
         self.given = self.workload.arguments(self.place, seed)
+
+    def last(self) -> dict[str, Any]:
+        """The arguments to work on."""
+        if not self.given:
+            self.renew(0)
+        return self.given
 
 
 def ours(workload: Workload, place: Place, backend: str, inputs: Inputs | None = None) -> Ready:
@@ -167,9 +175,8 @@ def _ready(
         torch.set_num_threads(place.threads)
     if inputs is None:
         inputs = Inputs(workload, place)
-        inputs.renew(0)
     return Ready(
-        run=lambda: workload.run(function, inputs.given),
+        run=lambda: workload.run(function, inputs.last()),
         check=check,
         renew=inputs.renew,
         close=lambda: inputs.given.clear(),

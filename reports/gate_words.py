@@ -191,7 +191,8 @@ def side(found: Mapping[str, Any] | None) -> str:
 
 
 def again(record: Record, names: Sequence[str] = ()) -> str:
-    """The command that measures the same again; `names`: these benchmarks alone.
+    """The command that measures the same again; `names`: these benchmarks alone, whichever
+    the run had.
 
     Uncommitted changes cannot be named by a commit: then the working tree is measured.
     """
@@ -205,6 +206,8 @@ def again(record: Record, names: Sequence[str] = ()) -> str:
         words.append(f"--against {record['against']}")
     if seconds := record.get("budget_s"):
         words.append(f"--budget {minutes(seconds)}")
+    chosen = ("--only ", "--all") if names else ()
+    words += [word for word in record.get("options") or () if not word.startswith(chosen)]
     words += [f"--only {quoted(name)}" for name in names]
     return " ".join(words)
 

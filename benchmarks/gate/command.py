@@ -1,5 +1,7 @@
 """python -m benchmarks gate: from its options to the files that it leaves."""
 
+import inspect
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +28,19 @@ from mrcnn.provenance import made_by
 RUNS = Path("reports/runs")
 OUT = RUNS / "gate"
 PEER = "torchvision"
+REPEATED = {
+    "ahead": "--ahead",
+    "rounds_max": "--rounds-max",
+    "every": "--all",
+    "only": "--only",
+    "gone": "--gone",
+    "new": "--new",
+    "build": "--build",
+    "python": "--python",
+    "patience": "--patience",
+    "count": "--count",
+}
+"""What says what is measured, and how, besides the sides and the budget."""
 
 
 def gate(
@@ -155,9 +170,22 @@ def run(asked: Asked) -> int:
         typer.echo(line)
     kept = gates.record(plan, found, code) | {"made_by": made_by("cpu", operators.in_use("cpu"))}
     kept["counted"] = asked.count
+    kept["options"] = [*([f"--kernels {shlex.quote(file)}"] if file else []), *repeated(asked)]
     write_json(asked.out / "gate.json", kept)
     told(kept, asked)
     return code
+
+
+def repeated(asked: Asked) -> list[str]:
+    """The options that another run needs to measure the same, where they are not the usual ones."""
+    usual, words = inspect.signature(gate).parameters, []
+    for name, option in REPEATED.items():
+        given = getattr(asked, name)
+        if given == usual[name].default:
+            continue
+        for one in given if isinstance(given, list) else [given]:
+            words.append(option if one is True else f"{option} {shlex.quote(str(one))}")
+    return words
 
 
 def within(root: Path, file: Path | None) -> str | None:

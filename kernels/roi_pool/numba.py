@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kernels.layouts import bins_of, channels_last, empty, pixels_first, turn, workers_for
 
-BLOCK = 64
-"""Channels that a thread takes at once in the backward pass."""
+BLOCK = 16
+"""Channels that no two threads share in the backward pass: a cache line of float32."""
 
 
 def roi_pool(
@@ -62,6 +62,7 @@ def backward(
             rois.contiguous().numpy(),
             spatial_scale,
             found.permute(0, 2, 3, 1).numpy(),
+            np.empty(0, np.int32 if features[0, 0].numel() < 2**31 else np.int64),
             workers,
         )
     return [found]
@@ -141,39 +142,62 @@ def _larger(a, b):
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
 @no_type_check
-def _give_back(grads, maps, rois, scale, found, workers):
-    """Add to `found` the gradient of every bin, per channel, at its first largest pixel."""
+def _give_back(grads, maps, rois, scale, found, places, workers):
+    """Add to `found` the gradient of every bin, per channel, at its first largest pixel. places has
+    the type of a pixel's number, as small as can be: more of them are compared at once.
+    """
     _, height, width, channels = maps.shape
     high, wide = grads.shape[1:3]
+    share = (channels + workers * BLOCK - 1) // (workers * BLOCK) * BLOCK
     for worker in prange(workers):
-        for first in range(worker * BLOCK, channels, workers * BLOCK):
-            size = min(BLOCK, channels - first)
-            best, where = np.empty(size, maps.dtype), np.empty(size, np.int64)
-            for roi in range(len(rois)):
-                image = int(rois[roi, 0])
-                flat, to = maps[image].reshape(-1, channels), found[image].reshape(-1, channels)
-                down, across = _side(rois, roi, 2, scale), _side(rois, roi, 1, scale)
-                for p in range(high):
-                    top, bottom = _pixels(down, p, high, height)
-                    for q in range(wide):
-                        left, right = _pixels(across, q, wide, width)
-                        _find(flat, width, top, bottom, left, right, first, best, where)
-                        grad = grads[roi, p, q]
-                        for i in range(size):
-                            if best[i] != -np.inf:
-                                to[where[i], first + i] += grad[first + i]
+        start, end = min(worker * share, channels), min((worker + 1) * share, channels)
+        best, where = np.empty(end - start, maps.dtype), np.empty(end - start, places.dtype)
+        for roi in range(len(rois) if end > start else 0):
+            image = int(rois[roi, 0])
+            flat, to = maps[image].reshape(-1, channels), found[image].reshape(-1, channels)
+            down, across = _side(rois, roi, 2, scale), _side(rois, roi, 1, scale)
+            for p in range(high):
+                top, bottom = _pixels(down, p, high, height)
+                for q in range(wide):
+                    left, right = _pixels(across, q, wide, width)
+                    _find(flat, width, top, bottom, left, right, start, best, where)
+                    grad = grads[roi, p, q]
+                    for i in range(len(best)):
+                        if best[i] != -np.inf:
+                            to[where[i], start + i] += grad[start + i]
 
 
 @numba.njit(cache=True, error_model="numpy")
 @no_type_check
-def _find(flat, width, top, bottom, left, right, first, best, where):
-    """Of the channels from `first` on the largest pixel of a bin, and which it is."""
+def _find(flat, width, top, bottom, left, right, start, best, where):
+    """Of the channels from `start` on the largest pixel of a bin, and which it is: the first of
+    equal ones, and of NaNs. Four at a time, so that what was found is fetched once for all.
+    """
     best[:] = -np.inf
+    end, place = start + len(best), where.dtype.type
     for y in range(top, bottom):
-        for x in range(left, right):
-            pixel = y * width + x
-            values = flat[pixel, first : first + len(best)]
+        x = left
+        while x + 3 < right:
+            pixel = place(y * width + x)
+            a, b = flat[pixel, start:end], flat[pixel + 1, start:end]
+            c, d = flat[pixel + 2, start:end], flat[pixel + 3, start:end]
             for i in range(len(best)):
-                larger = (values[i] > best[i]) | ((values[i] != values[i]) & (best[i] == best[i]))
-                best[i] = values[i] if larger else best[i]
-                where[i] = pixel if larger else where[i]
+                most, at = _first(best[i], where[i], a[i], pixel)
+                most, at = _first(most, at, b[i], place(pixel + 1))
+                most, at = _first(most, at, c[i], place(pixel + 2))
+                best[i], where[i] = _first(most, at, d[i], place(pixel + 3))
+            x += 4
+        while x < right:
+            pixel = place(y * width + x)
+            a = flat[pixel, start:end]
+            for i in range(len(best)):
+                best[i], where[i] = _first(best[i], where[i], a[i], pixel)
+            x += 1
+
+
+@numba.njit(cache=True, error_model="numpy")
+@no_type_check
+def _first(most, at, value, pixel):
+    """The larger of two and where it is: the former, unless the latter is larger, or NaN first."""
+    larger = (value > most) | ((value != value) & (most == most))
+    return (value if larger else most), (pixel if larger else at)

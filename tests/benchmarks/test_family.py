@@ -76,6 +76,24 @@ def test_answers_of_both_sides_are_right(member):
         theirs(member.workload, place).check()
 
 
+def test_inputs_are_made_once_and_only_those_asked_for(tmp_path, monkeypatch):
+    seeds, renew = [], module.Inputs.renew
+
+    def counted(inputs, seed):
+        seeds.append(seed)
+        renew(inputs, seed)
+
+    monkeypatch.setattr(module.Inputs, "renew", counted)
+    ready = FAMILY["nms/1k/float32/contiguous/forward"].prepare(tmp_path)
+    ready.check()
+    ready.renew(3)
+    ready.run()
+    ready.run()
+    assert seeds == [3]
+    FAMILY["nms/1k/float32/contiguous/forward"].prepare(tmp_path).run()
+    assert seeds == [3, 0]
+
+
 def test_a_benchmark_is_ready_and_renewed_by_its_seed(tmp_path):
     benchmark = FAMILY["nms/1k/float32/contiguous/forward"]
     ready = benchmark.prepare(tmp_path)

@@ -2,11 +2,13 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch.library import opcheck
 
 from kernels import roi_align, roi_pool, roi_warp
+from kernels.roi_pool.numba import _give_back
 
 F64, F32 = torch.float64, torch.float32
 ALIGN = [
@@ -147,3 +149,19 @@ def test_second_derivatives_of_the_mean():
     rois[:, 0] = 0
     run = partial(roi_align, output_size=2, spatial_scale=0.05, backend="numba")
     assert torch.autograd.gradgradcheck(lambda f: run(f, rois[4:6]), leaf)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pixels_of_a_map_of_any_size_can_be_told_apart(threads):
+    features, rois = case(F32, channels=37)
+    features[0, :, 2:7] = features[0, :, 2:3]  # ties: the first of them has the gradient
+    features[1, ::3, 4, 4:8] = torch.nan
+    size, shape = (3, 4), features.shape
+    grad = torch.randn(len(rois), 37, *size).permute(0, 2, 3, 1).contiguous().numpy()
+    maps = features.permute(0, 2, 3, 1).contiguous().numpy()
+    found = []
+    for kind in (np.int32, np.int64):
+        found.append(np.zeros((shape[0], shape[2], shape[3], shape[1]), np.float32))
+        _give_back(grad, maps, rois.numpy(), 0.25, found[-1], np.empty(0, kind), threads)
+    assert found[0].any()
+    np.testing.assert_array_equal(*found)

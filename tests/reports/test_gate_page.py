@@ -109,6 +109,14 @@ def test_how_to_measure_it_again():
     assert "gate --head 555566667777 --against torchvision --budget 10m" in summary(against())
 
 
+def test_what_was_asked_for_is_asked_for_again():
+    record = gate(judged("nms", "SLOWER", 1.2), judged("paste", "SAME", 1.0), exit_code=1)
+    record["options"] = ["--rounds-max 16", "--only nms", "--only paste", "--count instructions"]
+    again = "--budget 10m --rounds-max 16 --only nms --only paste --count instructions\n"
+    assert again in summary(record)
+    assert "--budget 10m --rounds-max 16 --count instructions --only nms\n" in comment(record)
+
+
 def test_a_comment_is_never_too_long():
     rows = [judged(f"operator/{'x' * 150}/{i}", "SAME", 1.0, rounds=1) for i in range(400)]
     text = comment(gate(*rows))

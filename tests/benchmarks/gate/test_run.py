@@ -413,3 +413,14 @@ def test_a_stopped_gate_leaves_no_worktree_and_no_process(tmp_path):
         assert started.wait(timeout=60) == 130
     assert git(root, "worktree", "list").count("\n") == 0
     assert json.loads((root / "reports/runs/gate/gate.json").read_text())["exit_code"] == 130
+
+
+def test_a_run_keeps_the_options_that_it_needs_again(monkeypatch):
+    asked = []
+    monkeypatch.setattr(gate_command, "run", asked.append)
+    gate_command.gate(base="main", budget="20m", on_unsure="pass")
+    gate_command.gate(base="main", rounds_max=16, only=["a b", "nms"], count="instructions")
+    assert [gate_command.repeated(one) for one in asked] == [
+        [],
+        ["--rounds-max 16", "--only 'a b'", "--only nms", "--count instructions"],
+    ]
