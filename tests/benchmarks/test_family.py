@@ -124,9 +124,11 @@ def test_what_is_promised_is_of_float32_forward_and_where_there_is_a_peer():
     promised = {name: b.ahead for name, b in FAMILY.items() if b.ahead is not None}
     assert all("/float32/" in n and n.endswith("/forward") and FAMILY[n].peer for n in promised)
     assert promised["batched_nms/100k/float32/contiguous/forward"] == 5.0
-    assert promised["roi_align/C4/float32/contiguous/forward"] == 3.0
-    starts = {"/".join(n.split("/")[:k]) for n in promised for k in (1, 2)}
-    assert set(module.AHEAD) <= starts
+    assert promised["roi_align/C4/float32/contiguous/forward"] == 2.5
+    assert promised["roi_align/masks/float32/contiguous/forward"] == 1.2
+    assert promised["roi_align/masks/float32/channels_last/forward"] == 2.5
+    places = [(m.workload.operator, m.shape, m.layout) for m in (MEMBERS[n] for n in promised)]
+    assert set(module.AHEAD) <= {"/".join(p[:k]) for p in places for k in (1, 2, 3)}
     assert MEMBERS[NMS].benchmark("cuda").ahead is None
 
 
