@@ -46,7 +46,13 @@ def workers_for(*tensors: Tensor) -> int:
 def empty(shape: Sequence[int], like: Tensor, *, last: bool) -> Tensor:
     """(n, c, h, w) of undefined content in the dtype of `like`, channels last or contiguous."""
     layout = torch.channels_last if last else torch.contiguous_format
-    tensor = torch.empty(shape, dtype=like.dtype, memory_format=layout)
+    return in_pages(torch.empty(shape, dtype=like.dtype, memory_format=layout))
+
+
+def in_pages(tensor: Tensor) -> Tensor:
+    """A tensor into which nothing has been written yet, its memory in the pages that are best for
+    its size on this machine. NumPy's arrays are in huge pages on any.
+    """
     size = tensor.numel() * tensor.itemsize
     if size >= HUGE:
         _hint(tensor.data_ptr(), size)

@@ -13,6 +13,7 @@ from numba import njit
 from torch import Tensor
 
 from kernels.box_iou import reference
+from kernels.layouts import in_pages
 
 
 def box_iou(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:
@@ -24,10 +25,9 @@ def box_iou(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "
     dtype = torch.promote_types(a.dtype, b.dtype)
     a, b = a.to(dtype), b.to(dtype)
     rows, others = columns(a), columns(b)
-    # NumPy's memory, because it comes in huge pages: small ones cost more than filling them
-    found = np.empty((len(a), len(b)), rows.dtype)
-    _fill(rows, others, found)
-    return torch.from_numpy(found)
+    found = in_pages(torch.empty(len(a), len(b), dtype=dtype))
+    _fill(rows, others, found.numpy())
+    return found
 
 
 def backward(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:

@@ -12,6 +12,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
+from kernels.layouts import in_pages
 from kernels.roi_align.taps import Array, Grid, sample, span
 
 BLOCK = 64
@@ -28,10 +29,10 @@ def forward(
     workers: int,
 ) -> Tensor:
     """The largest sample of each bin, NaN if one is; 0 where there is none: (k, c, oh, ow)."""
-    channels = maps[0].shape[3]
-    pooled = np.empty((len(rois), rows.bins, columns.bins, channels), maps[0].dtype)
-    _largest(maps, rois, images, levels, rows, columns, pooled, workers)
-    return torch.from_numpy(pooled).permute(0, 3, 1, 2)
+    shape = (len(rois), rows.bins, columns.bins, maps[0].shape[3])
+    pooled = in_pages(torch.empty(shape, dtype=torch.from_numpy(maps[0]).dtype))
+    _largest(maps, rois, images, levels, rows, columns, pooled.numpy(), workers)
+    return pooled.permute(0, 3, 1, 2)
 
 
 def backward(
@@ -45,9 +46,10 @@ def backward(
     workers: int,
 ) -> list[Tensor]:
     """The gradients of the maps, each bin's to the pixels of its first largest sample."""
-    found = tuple(np.zeros_like(m) for m in maps)
-    _give_back(grads, maps, rois, images, levels, rows, columns, found, workers)
-    return [torch.from_numpy(f).permute(0, 3, 1, 2) for f in found]
+    found = [in_pages(torch.empty_like(torch.from_numpy(m))).zero_() for m in maps]
+    to = tuple(f.numpy() for f in found)
+    _give_back(grads, maps, rois, images, levels, rows, columns, to, workers)
+    return [f.permute(0, 3, 1, 2) for f in found]
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
