@@ -30,7 +30,7 @@ def forward(
 ) -> Tensor:
     """The largest sample of each bin, NaN if one is; 0 where there is none: (k, c, oh, ow)."""
     shape = (len(rois), rows.bins, columns.bins, maps[0].shape[3])
-    pooled = in_pages(torch.empty(shape, dtype=torch.from_numpy(maps[0]).dtype))
+    pooled = in_pages(torch.empty(shape, dtype=_dtype(maps[0])))
     _largest(maps, rois, images, levels, rows, columns, pooled.numpy(), workers)
     return pooled.permute(0, 3, 1, 2)
 
@@ -46,10 +46,14 @@ def backward(
     workers: int,
 ) -> list[Tensor]:
     """The gradients of the maps, each bin's to the pixels of its first largest sample."""
-    found = [in_pages(torch.empty_like(torch.from_numpy(m))).zero_() for m in maps]
+    found = [in_pages(torch.empty(m.shape, dtype=_dtype(m))).zero_() for m in maps]
     to = tuple(f.numpy() for f in found)
     _give_back(grads, maps, rois, images, levels, rows, columns, to, workers)
     return [f.permute(0, 3, 1, 2) for f in found]
+
+
+def _dtype(array: Array) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, array.dtype)).dtype
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
