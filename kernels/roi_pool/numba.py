@@ -1,6 +1,6 @@
 """RoIPool in Numba: the largest of whole vectors of channels.
 
-Forward, threads take RoIs in turn. Backward, they take blocks of channels in turn and walk all RoIs
+Forward, threads take RoIs in turn. Backward, each takes a share of the channels and walks all RoIs
 in order, finding each maximum again: no atomics, and the same bits on any number of threads.
 """
 
