@@ -118,9 +118,10 @@ def _advise() -> Any:
 
 
 def gives_memory_back(devices: Path = VIRTIO) -> bool:
-    """Whether this is a virtual machine that hands its free pages to the host after a moment: the
-    huge ones alone. To have one again then takes some twenty times as long (measured: 1,050 ms for
-    400 MiB in place of 48; 160 in small pages, at any time), so that they are not asked for.
+    """Whether this is a virtual machine that hands free memory to its host after a moment, in
+    blocks as large as a huge page. To have one again then takes some twenty times as long (measured
+    on one such: 1,050 ms for 400 MiB in place of 48, in small pages 160 at any time), so that huge
+    ones are not asked for.
 
     Source: VIRTIO 1.2, section 5.5.6.7, "Free Page Reporting".
     """

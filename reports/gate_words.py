@@ -5,6 +5,7 @@ Reads the gate.json that `python -m benchmarks gate` writes.
 
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -208,18 +209,13 @@ def again(record: Record, names: Sequence[str] = ()) -> str:
         words.append(f"--budget {minutes(seconds)}")
     chosen = ("--only ", "--all") if names else ()
     words += [word for word in record.get("options") or () if not word.startswith(chosen)]
-    words += [f"--only {quoted(name)}" for name in names]
+    words += [f"--only {shlex.quote(name)}" for name in names]
     return " ".join(words)
 
 
 def minutes(seconds: float) -> str:
     """A time as the option --budget takes it."""
     return f"{seconds / 60:g}m" if seconds >= 60 and seconds % 60 == 0 else f"{seconds:g}s"
-
-
-def quoted(name: str) -> str:
-    """A name as a shell takes it for one word."""
-    return name if all(c.isalnum() or c in "_-./=" for c in name) else f"'{name}'"
 
 
 def per_round(row: Row) -> dict[str, list[float]]:

@@ -62,11 +62,11 @@ def test_what_has_ended_is_kept_and_what_has_not_is_run_again(ran, monkeypatch):
     monkeypatch.setattr("benchmarks.gpu.timed", lambda rounds: again)
     monkeypatch.setattr("benchmarks.gpu.checked", list)
     monkeypatch.setattr("benchmarks.gpu.peers", list)
-    kept, again_ran = everything(folder, 3, 1.0)
+    kept, repeated = everything(folder, 3, 1.0)
     assert kept == steps[0]
-    assert again_ran["exit_code"] == 6
+    assert repeated["exit_code"] == 6
     monkeypatch.setattr("benchmarks.gpu.code_id", lambda: "other code")
-    assert everything(folder, 3, 1.0, accept_old_code=True) == [kept, again_ran]
+    assert everything(folder, 3, 1.0, accept_old_code=True) == [kept, repeated]
     assert everything(folder, 3, 1.0)[0]["exit_code"] == 5
 
 
