@@ -1,6 +1,7 @@
 """python -m benchmarks gate: from its options to the files that it leaves."""
 
 import inspect
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -193,7 +194,7 @@ def within(root: Path, file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        return file.absolute().relative_to(root).as_posix()
+        return Path(os.path.abspath(file)).relative_to(root).as_posix()  # links stay, ".." goes
     except ValueError:
         raise ValueError(f"--kernels {file}: does not lie in the repository {root.name}") from None
 

@@ -424,3 +424,10 @@ def test_a_run_keeps_the_options_that_it_needs_again(monkeypatch):
         [],
         ["--rounds-max 16", "--only 'a b'", "--only nms", "--count instructions"],
     ]
+
+
+def test_a_file_of_kernels_lies_in_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert gate_command.within(tmp_path, Path("a/../mine.py")) == "mine.py"
+    with pytest.raises(ValueError, match="does not lie in the repository"):
+        gate_command.within(tmp_path, Path("../mine.py"))
